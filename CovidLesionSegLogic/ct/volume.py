@@ -1,0 +1,86 @@
+"""The one value that travels through the product: a CT with its geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector3 = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class CTVolume:
+    """A CT volume in Hounsfield units on its own grid, in the DICOM patient system (LPS, mm).
+
+    Parameters
+    ----------
+    array
+        Shape (z, y, x), int16 or float32, HU. Axis order is the reverse of the index order
+        (i, j, k) that ``spacing``, ``origin`` and ``direction`` use, as in SimpleITK.
+    origin
+        Centre of voxel (i, j, k) = (0, 0, 0), LPS mm (DICOM PS3.3 C.7.6.2.1.1).
+    spacing
+        Distance between voxel centres along i, j, k, mm.
+    direction
+        Shape (3, 3), float64: columns are the unit vectors of i, j, k in LPS.
+    name
+        The study's name, used for files and nodes; never a patient's name.
+    source
+        Identifiers of the input: path, format, series UID, ... (goes into the provenance).
+    warnings
+        What was noticed and handled while reading, one sentence each.
+    """
+
+    array: NDArray[Any]
+    origin: Vector3 = (0.0, 0.0, 0.0)
+    spacing: Vector3 = (1.0, 1.0, 1.0)
+    direction: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
+    name: str = "ct"
+    source: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.array.ndim != 3:
+            raise ValueError(f"a CT array has shape (z, y, x), not {self.array.shape}")
+        if self.array.dtype not in (np.dtype(np.int16), np.dtype(np.float32)):
+            raise ValueError(f"a CT array is int16 or float32, not {self.array.dtype}")
+        direction = np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
+        if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
+            raise ValueError("the direction's columns must be orthonormal")
+        if not all(np.isfinite(s) and s > 0 for s in self.spacing):
+            raise ValueError(f"spacing must be positive, not {self.spacing}")
+        object.__setattr__(self, "direction", direction)
+        object.__setattr__(self, "origin", tuple(float(v) for v in self.origin))
+        object.__setattr__(self, "spacing", tuple(float(v) for v in self.spacing))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(z, y, x): slices, rows, columns."""
+        z, y, x = self.array.shape
+        return z, y, x
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """4x4 matrix from voxel index (i, j, k, 1) to LPS mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.direction * np.asarray(self.spacing)
+        matrix[:3, 3] = self.origin
+        return matrix
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in mL."""
+        return float(np.prod(self.spacing)) / 1000.0
+
+    def with_array(self, array: NDArray[Any]) -> CTVolume:
+        """The same grid and identity with other voxels of the same shape."""
+        if array.shape != self.array.shape:
+            raise ValueError(f"expected shape {self.array.shape}, not {array.shape}")
+        return replace(self, array=array)
+
+    def with_warnings(self, *messages: str) -> CTVolume:
+        """The same volume with ``messages`` added to its warnings."""
+        return replace(self, warnings=(*self.warnings, *messages))

@@ -1,0 +1,32 @@
+"""Errors a user can act on, each with the exit code the command line documents.
+
+Every message is one sentence that says what is wrong and how to mend it; the command line prints
+it without a traceback.
+"""
+
+
+class CovidLesionSegError(Exception):
+    """Base of all expected failures; ``exit_code`` is the process's exit status."""
+
+    exit_code = 1
+
+
+class RequestError(CovidLesionSegError):
+    """The request is wrong: an unknown model, a bad option, an unwritable output folder."""
+
+    exit_code = 2
+
+
+class InputError(CovidLesionSegError):
+    """The input (or an installed file) cannot be used; the message names the file and why."""
+
+    exit_code = 3
+
+
+class CancelledError(CovidLesionSegError):
+    """The user cancelled the run; nothing half-written is left behind."""
+
+    exit_code = 130
+
+    def __init__(self, message: str = "Cancelled.") -> None:
+        super().__init__(message)
