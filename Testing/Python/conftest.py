@@ -1,0 +1,59 @@
+"""Fixtures and settings shared by all tests."""
+
+from __future__ import annotations
+
+import os
+
+# Before numpy and torch are imported: a test machine has few cores, and no screen.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, str(min(2, os.cpu_count() or 1)))
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from CovidLesionSegLogic.models import ModelCard
+    from CovidLesionSegLogic.phantom import Phantom
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the source tree."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real images beside the repository; the test is skipped where it is absent."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real images (../shared/data) are not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom() -> Phantom:
+    """Synthetic chest CT with lesions, 48 x 128 x 128 voxels of 2.8 x 2.8 x 6 mm.
+
+    It is shared by all tests: copy its arrays before changing them.
+    """
+    from CovidLesionSegLogic.phantom import make_phantom
+
+    return make_phantom((48, 128, 128), (2.8, 2.8, 6.0))
+
+
+@pytest.fixture(scope="session")
+def lesion_cards() -> list[ModelCard]:
+    """Cards of the lesion models shipped in ``Resources/Models``; skipped where there are none."""
+    from CovidLesionSegLogic.models import list_models
+
+    cards = [card for card in list_models() if card.task == "lesion"]
+    if not cards:
+        pytest.skip("no lesion model is shipped in Resources/Models")
+    return cards

@@ -1,0 +1,20 @@
+"""Place the repository's ``Resources`` folder inside the installed package.
+
+In the source tree and inside Slicer, ``Resources/`` lies beside ``CovidLesionSegLogic/``.  A wheel
+must not claim the name ``Resources`` at the top of site-packages, so it carries the same files as
+``CovidLesionSegLogic/Resources``.  Everything else about the package is in ``pyproject.toml``.
+"""
+
+from setuptools import find_packages, setup
+
+RESOURCES = {
+    "CovidLesionSegLogic.Resources.Models": "Resources/Models",
+    "CovidLesionSegLogic.Resources.Terminologies": "Resources/Terminologies",
+}
+
+setup(
+    packages=find_packages(include=["CovidLesionSegLogic", "CovidLesionSegLogic.*"])
+    + list(RESOURCES),
+    package_dir=RESOURCES,
+    package_data={name: ["*"] for name in RESOURCES},
+)
