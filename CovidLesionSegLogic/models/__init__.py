@@ -1,0 +1,41 @@
+"""Model cards, weights and checksums: from a model's name to a network ready to use."""
+
+from CovidLesionSegLogic.models.card import (
+    CARD_FORMAT,
+    InputSpec,
+    LesionClass,
+    ModelCard,
+    PostprocessSpec,
+    WeightsSpec,
+)
+from CovidLesionSegLogic.models.registry import (
+    DEFAULT_MODEL,
+    LUNG_MODEL,
+    Verification,
+    get_card,
+    list_models,
+    load_network,
+    model_folders,
+    verify,
+)
+from CovidLesionSegLogic.models.store import load_weights, save_weights, sha256_of
+
+__all__ = [
+    "CARD_FORMAT",
+    "DEFAULT_MODEL",
+    "LUNG_MODEL",
+    "InputSpec",
+    "LesionClass",
+    "ModelCard",
+    "PostprocessSpec",
+    "Verification",
+    "WeightsSpec",
+    "get_card",
+    "list_models",
+    "load_network",
+    "load_weights",
+    "model_folders",
+    "save_weights",
+    "sha256_of",
+    "verify",
+]
