@@ -227,20 +227,15 @@ def run(command: Sequence[str], cwd: Path | None = None) -> int:
     return _wait(child)
 
 
-def run_keeping_errors(command: Sequence[str], *, show: bool = True) -> tuple[int, str]:
-    """Run a command; return its exit status and what it wrote to standard error (shown too)."""
+def run_keeping_errors(command: Sequence[str]) -> tuple[int, str]:
+    """Run a command; return its exit status and what it wrote to standard error, not shown."""
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
-    lines: list[str] = []
     try:
-        assert child.stderr is not None
-        for line in child.stderr:
-            lines.append(line)
-            if show:
-                sys.stderr.write(line)
+        errors = child.stderr.read() if child.stderr is not None else ""
     except KeyboardInterrupt:
         _wait(child)
         raise
-    return _wait(child), "".join(lines)
+    return _wait(child), errors
 
 
 def _wait(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
@@ -293,7 +288,7 @@ def install_torch() -> None:
         return
     if prefers_cpu_torch(platform.system(), has_nvidia_gpu()):
         say(f"installing torch {version} for the CPU (no NVIDIA driver found; about 200 MB)")
-        status, _ = run_keeping_errors(pip_command(VENV, ROOT, f"torch=={version}+cpu"), show=False)
+        status, _ = run_keeping_errors(pip_command(VENV, ROOT, f"torch=={version}+cpu"))
         if status == 0:
             return
         if status == CANCELLED:
@@ -312,6 +307,7 @@ def _pip(*requirements: str) -> None:
     if status == CANCELLED:
         raise KeyboardInterrupt
     if status:
+        sys.stderr.write(errors)
         cause = diagnose(errors)
         if cause in ("network", "unavailable"):
             (VENV / MARKER).unlink()  # pip changes nothing before it has fetched everything

@@ -5,11 +5,15 @@ must not claim the name ``Resources`` at the top of site-packages, so it carries
 ``CovidLesionSegLogic/Resources``.  Everything else about the package is in ``pyproject.toml``.
 """
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).resolve().parent
 RESOURCES = {
-    "CovidLesionSegLogic.Resources.Models": "Resources/Models",
-    "CovidLesionSegLogic.Resources.Terminologies": "Resources/Terminologies",
+    f"CovidLesionSegLogic.Resources.{name}": f"Resources/{name}"
+    for name in ("Models", "Terminologies")
+    if (ROOT / "Resources" / name).is_dir()
 }
 
 setup(
