@@ -1,0 +1,261 @@
+"""The chest's large shapes: body, thoracic cavity, mediastinum, diaphragm and lungs.
+
+Patient coordinates are LPS mm with the origin in the middle of the chest: x to the patient's
+left, y to the back, z to the head. The lungs reach from about z = 120 to z = -130.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from CovidLesionSegLogic.phantom.fields import (
+    Profile,
+    ellipsoid,
+    polyline,
+    smooth_max,
+    smooth_min,
+    spline,
+)
+from CovidLesionSegLogic.phantom.grid import Array, Points
+
+HEIGHTS = (150, 125, 110, 95, 75, 50, 20, -20, -60, -100, -145)
+
+
+@dataclass(frozen=True, eq=False)
+class Habitus:
+    """What differs between patients (sizes in mm or as a factor)."""
+
+    width: float
+    depth: float
+    fat: float
+    breast: float
+    dome_right: float
+    dome_left: float
+    heart: float
+    tilt: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Habitus:
+        """A random adult who fits a field of view of 360 mm."""
+        return cls(
+            width=float(rng.uniform(0.93, 1.02)),
+            depth=float(rng.uniform(0.92, 1.06)),
+            fat=float(rng.uniform(7.0, 20.0)),
+            breast=float(rng.uniform(15.0, 32.0)) if rng.random() < 0.45 else 0.0,
+            dome_right=float(rng.uniform(-60.0, -48.0)),
+            dome_left=float(rng.uniform(-70.0, -60.0)),
+            heart=float(rng.uniform(0.93, 1.06)),
+            tilt=float(rng.uniform(-0.03, 0.03)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Chest:
+    """Implicit fields of one patient's chest; each takes positions and is negative inside."""
+
+    habitus: Habitus
+    half_width: Profile = field(init=False)
+    front: Profile = field(init=False)
+    back: Profile = field(init=False)
+    spine: Profile = field(init=False)
+    body_width: Profile = field(init=False)
+    body_front: Profile = field(init=False)
+    body_back: Profile = field(init=False)
+
+    def __post_init__(self) -> None:
+        h = self.habitus
+        width = np.array([26, 44, 70, 89, 109, 124, 132, 137, 138, 135, 130]) * h.width
+        front = np.array([-12, -14, -24, -38, -54, -67, -77, -85, -89, -91, -91]) * h.depth
+        back = np.array([38, 44, 54, 62, 69, 74, 77, 79, 79, 77, 73]) * (0.5 + 0.5 * h.depth)
+        wall = np.array([205, 150, 108, 76, 50, 34, 24, 19, 17, 16, 16]) + h.fat
+        put = object.__setattr__
+        put(self, "half_width", Profile(HEIGHTS, width))
+        put(self, "front", Profile(HEIGHTS, front))
+        put(self, "back", Profile(HEIGHTS, back))
+        put(self, "spine", Profile(HEIGHTS, [18, 22, 27, 32, 39, 45, 49, 50, 47, 42, 36]))
+        put(self, "body_width", Profile(HEIGHTS, width + wall))
+        put(self, "body_front", Profile(
+            HEIGHTS, front - 0.7 * h.fat - np.array([46, 44, 44, 38, 32, 26, 20, 15, 13, 13, 14])))
+        put(self, "body_back", Profile(
+            HEIGHTS, back + 0.6 * h.fat + np.array([62, 56, 46, 39, 32, 27, 24, 21, 20, 21, 23])))
+
+    # -- outline ---------------------------------------------------------------------------
+
+    def cavity(self, p: Points) -> Array:
+        """Inner surface of the rib cage."""
+        return _oval(p, self.half_width(p.z), self.front(p.z), self.back(p.z), 2.5, 2.3)
+
+    def body(self, p: Points) -> Array:
+        """The skin."""
+        f = _oval(p, self.body_width(p.z), self.body_front(p.z), self.body_back(p.z), 2.7, 2.4)
+        # The hollow of the back between the shoulder blades.
+        groove = 7.0 * np.exp(-((p.x / 22.0) ** 2)) * (p.y > 0)
+        f = f + groove.astype(np.float32)
+        if self.habitus.breast:
+            size = self.habitus.breast
+            for side in (-1.0, 1.0):
+                centre = (side * 72.0, float(self.body_front(-5.0)) + 12.0, -8.0)
+                f = smooth_min(f, ellipsoid(p, centre, (58.0, 10.0 + size, 52.0)), 18.0)
+        return f
+
+    # -- mediastinum -----------------------------------------------------------------------
+
+    def heart_axes(self) -> np.ndarray:
+        """Unit axes (rows, LPS) of the heart: long axis to the left, front and below."""
+        long = np.array([0.74, -0.42, -0.53])
+        long /= np.linalg.norm(long)
+        side = np.cross(long, [0.0, 0.0, 1.0])
+        side /= np.linalg.norm(side)
+        return np.stack([long, side, np.cross(long, side)])
+
+    def heart(self, p: Points) -> Array:
+        """The heart in its pericardium: ventricles and, to the right and behind, the atria."""
+        s = self.habitus.heart
+        ventricles = ellipsoid(p, (24.0, -30.0, -26.0), np.array([58.0, 42.0, 40.0]) * s,
+                               self.heart_axes())
+        right = ellipsoid(p, (-16.0, -24.0, -22.0), np.array([28.0, 34.0, 38.0]) * s)
+        left_atrium = ellipsoid(p, (4.0, 6.0, -6.0), np.array([34.0, 18.0, 22.0]) * s)
+        return smooth_min(smooth_min(ventricles, right, 12.0), left_atrium, 12.0)
+
+    def great_vessels(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Paths (n, 3) and radii (n,), mm, of the large mediastinal vessels and airways."""
+        def path(*nodes: tuple[float, float, float, float], n: int = 7) -> tuple:
+            curve = spline(nodes, n)
+            return curve[:, :3], curve[:, 3]
+        return {
+            "aorta": path((4, -22, -10, 15), (-14, -34, 18, 16), (-15, -32, 42, 15.5),
+                          (-4, -18, 63, 14.5), (12, 4, 66, 13.5), (23, 22, 52, 12.5),
+                          (25, 28, 25, 12), (24, 26, -20, 11.5), (18, 22, -75, 11),
+                          (9, 14, -150, 10), n=22),
+            "pulmonary trunk": path((20, -46, -6, 14), (24, -38, 14, 14.5), (25, -20, 30, 13),
+                                    (36, -2, 35, 11)),
+            "right pulmonary artery": path((24, -24, 28, 11.5), (-6, -14, 25, 11),
+                                           (-38, -4, 19, 9.5)),
+            "left pulmonary artery": path((28, -14, 32, 11.5), (38, 6, 32, 10.5),
+                                          (44, 16, 18, 8.5)),
+            "superior vena cava": path((-22, -30, 96, 8), (-29, -26, 70, 9.5), (-30, -22, 30, 10),
+                                       (-28, -18, -4, 11)),
+            "brachiocephalic vein": path((-24, -30, 92, 8), (4, -36, 82, 7), (30, -28, 100, 7),
+                                         (44, -14, 122, 6)),
+            "brachiocephalic artery": path((-8, -18, 70, 7), (-16, -10, 100, 6.5),
+                                           (-26, -2, 150, 5)),
+            "left carotid artery": path((5, -6, 72, 5), (10, -2, 105, 4.5), (20, 2, 150, 4)),
+            "left subclavian artery": path((16, 10, 68, 5.5), (24, 12, 100, 5), (46, 8, 125, 5),
+                                           (90, 0, 135, 4.5)),
+            "inferior vena cava": path((-20, -6, -30, 12), (-22, 0, -60, 12), (-24, 6, -150, 12)),
+            "oesophagus": path((4, 14, 150, 7), (6, 20, 100, 7), (8, 24, 50, 7), (6, 26, -10, 7.5),
+                               (12, 12, -60, 8), (24, -4, -84, 9), n=9),
+        }
+
+    def airways(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Paths and lumen radii, mm, of trachea and main bronchi."""
+        def path(*nodes: tuple[float, float, float, float], n: int = 6) -> tuple:
+            curve = spline(nodes, n)
+            return curve[:, :3], curve[:, 3]
+        return {
+            "trachea": path((0, -8, 160, 8.5), (0, 0, 105, 8.6), (-2, 6, 70, 8.8),
+                            (0, 9, 44, 9.5), n=8),
+            "right main bronchus": path((-1, 9, 45, 7.5), (-14, 11, 36, 7.2), (-34, 11, 24, 6.5)),
+            "right intermediate bronchus": path((-33, 11, 25, 6), (-37, 13, 8, 5.4),
+                                                (-41, 17, -8, 4.8)),
+            "right upper bronchus": path((-27, 11, 29, 5.2), (-46, 11, 33, 4.4)),
+            "left main bronchus": path((1, 9, 45, 7.2), (18, 13, 33, 6.6), (40, 17, 18, 6)),
+            "left upper bronchus": path((37, 16, 20, 5), (52, 8, 20, 4.4)),
+            "left lower bronchus": path((40, 17, 18, 5.4), (43, 23, 2, 4.8), (46, 26, -8, 4.4)),
+        }
+
+    def mediastinum(self, p: Points) -> Array:
+        """Everything between the lungs: fat, heart, great vessels, airways, oesophagus, spine."""
+        f = np.abs(p.x - _middle(p)) - self._septum(p)
+        f = smooth_min(f, self.heart(p) - 2.5, 9.0)
+        near = 1.5
+        for tubes in (self.great_vessels(), self.airways()):
+            for name, (path, radii) in tubes.items():
+                if name == "left subclavian artery" or "upper bronchus" in name:
+                    continue
+                f = smooth_min(f, polyline(p, path, radii + near), 9.0)
+        return smooth_min(f, self.vertebrae_hull(p), 6.0)
+
+    def _septum(self, p: Points) -> Array:
+        """Half-width, mm, of the plain fat between the lungs."""
+        upper = _step(p.z, 62.0, 100.0)
+        front = 4.0 + 22.0 * upper
+        middle = 11.0 + 14.0 * upper
+        width = front + (middle - front) * _step(p.y, -30.0, 5.0)
+        # Fat of the thymus behind the breastbone, and of the heart's foot on the diaphragm.
+        width = width + 9.0 * np.exp(-(((p.z - 60.0) / 22.0) ** 2) - ((p.y + 45.0) / 22.0) ** 2)
+        foot = np.exp(-(((p.z + 78.0) / 16.0) ** 2) - ((p.y + 62.0) / 30.0) ** 2)
+        return (width + 30.0 * foot).astype(np.float32)
+
+    def vertebrae_hull(self, p: Points) -> Array:
+        """The spine with the tissue beside it, as the lungs see it."""
+        y = self.spine(p.z)
+        body = np.sqrt((p.x / 19.0) ** 2 + ((p.y - y) / 18.0) ** 2) - 1.0
+        arch = np.sqrt((p.x / 30.0) ** 2 + ((p.y - y - 32.0) / 22.0) ** 2) - 1.0
+        return smooth_min((body * 18.0).astype(np.float32), (arch * 22.0).astype(np.float32), 10.0)
+
+    # -- diaphragm and lungs -----------------------------------------------------------------
+
+    def diaphragm(self, p: Points) -> Array:
+        """Height above which the lungs lie, minus z: negative above the diaphragm."""
+        h = self.habitus
+        halves = []
+        for side, top, centre_y in ((-1.0, h.dome_right, -14.0), (1.0, h.dome_left, -18.0)):
+            dx = side * p.x - 64.0
+            dy = p.y - centre_y
+            drop = (62.0 * np.maximum(dx / 70.0, 0.0) ** 3
+                    + 16.0 * np.maximum(-dx / 64.0, 0.0) ** 2
+                    + 78.0 * np.maximum(dy / 90.0, 0.0) ** 1.7
+                    + 40.0 * np.maximum(-dy / 72.0, 0.0) ** 2.6)
+            halves.append((top - drop).astype(np.float32))
+        left = _step(p.x, -12.0, 12.0)
+        return halves[0] + (halves[1] - halves[0]) * left - p.z
+
+    def apex(self, p: Points) -> Array:
+        """The lungs' rounded tops: negative below them."""
+        dx = np.abs(p.x) - 50.0
+        dy = p.y - 26.0
+        return p.z - (119.0 - (dx * dx + dy * dy) / 85.0).astype(np.float32)
+
+    def lungs(self, p: Points, mediastinum: Array | None = None) -> Array:
+        """Both lungs within their pleura; the right one has x below :func:`middle`."""
+        m = self.mediastinum(p) if mediastinum is None else mediastinum
+        f = smooth_max(self.cavity(p) + 2.0, self.apex(p) * 0.7, 6.0)
+        f = smooth_max(f, self.diaphragm(p) * 0.6, 5.0)
+        return smooth_max(f, -m, 3.0)
+
+    def is_left(self, p: Points) -> np.ndarray:
+        """Whether positions lie left of the septum between the lungs."""
+        return np.asarray(p.x - _middle(p) > 0)
+
+    def oblique_fissure(self, p: Points) -> Array:
+        """Height of the oblique fissure minus z: negative in the upper (and middle) lobes."""
+        sag = 9.0 * ((np.abs(p.x) - 75.0) / 60.0) ** 2
+        t = (p.y - 70.0) / 140.0
+        return (48.0 + 118.0 * t + 16.0 * t * (t + 1.0) - sag - p.z).astype(np.float32)
+
+    def horizontal_fissure(self, p: Points) -> Array:
+        """Height of the right lung's horizontal fissure minus z: negative in the upper lobe."""
+        return (9.0 + 0.06 * p.y - ((p.x + 70.0) / 40.0) ** 2 * 2.0 - p.z).astype(np.float32)
+
+
+def _middle(p: Points) -> Array:
+    """x of the septum between the lungs: a little left of the midline in front."""
+    return (4.0 * _step(-p.y, -10.0, 50.0)).astype(np.float32)
+
+
+def _step(value: Array, low: float, high: float) -> Array:
+    """Smooth rise from 0 at ``low`` to 1 at ``high``."""
+    t = np.clip((value - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t), dtype=np.float32)
+
+
+def _oval(p: Points, half_width: Array, front: Array, back: Array, px: float, py: float) -> Array:
+    """About the distance (mm) to an oval between ``front`` and ``back`` in every slice."""
+    half = 0.5 * (back - front)
+    u = np.abs(p.x / half_width) ** np.float32(px)
+    v = np.abs((p.y - 0.5 * (front + back)) / half) ** np.float32(py)
+    rho = (u + v) ** np.float32(2.0 / (px + py))
+    return ((rho - 1.0) * np.minimum(half, half_width)).astype(np.float32)
