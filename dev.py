@@ -20,6 +20,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -227,15 +228,37 @@ def run(command: Sequence[str], cwd: Path | None = None) -> int:
     return _wait(child)
 
 
-def run_keeping_errors(command: Sequence[str]) -> tuple[int, str]:
-    """Run a command; return its exit status and what it wrote to standard error, not shown."""
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
-    try:
-        errors = child.stderr.read() if child.stderr is not None else ""
-    except KeyboardInterrupt:
-        _wait(child)
-        raise
-    return _wait(child), errors
+def run_pip(command: Sequence[str]) -> tuple[int, str]:
+    """Run pip, saying what it fetches and unpacks; return its exit status and its complaints."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=complaints, text=True, errors="replace"
+        )
+        try:
+            for line in child.stdout or ():
+                news = pip_news(line.strip())
+                if news:
+                    print(f"  {news}", flush=True)
+        except KeyboardInterrupt:
+            _wait(child)
+            raise
+        status = _wait(child)
+        complaints.seek(0)
+        return status, complaints.read()
+
+
+def pip_news(line: str) -> str:
+    """Return what a line of pip's output tells a waiting person; empty where it tells nothing."""
+    first, _, rest = line.partition(" ")
+    if first == "Downloading" and rest:
+        return "fetching " + rest.rpartition("/")[2]
+    if line.startswith("Using cached "):
+        return "already fetched " + line[len("Using cached ") :].rpartition("/")[2]
+    if first == "Processing" and rest:
+        return "taking " + Path(rest.partition(" (from ")[0]).name
+    if line.startswith("Installing collected packages:"):
+        return f"unpacking {line.count(',') + 1} packages"
+    return ""
 
 
 def _wait(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
@@ -288,7 +311,7 @@ def install_torch() -> None:
         return
     if prefers_cpu_torch(platform.system(), has_nvidia_gpu()):
         say(f"installing torch {version} for the CPU (no NVIDIA driver found; about 200 MB)")
-        status, _ = run_keeping_errors(pip_command(VENV, ROOT, f"torch=={version}+cpu"))
+        status, _ = run_pip(pip_command(VENV, ROOT, f"torch=={version}+cpu"))
         if status == 0:
             return
         if status == CANCELLED:
@@ -303,7 +326,7 @@ def install_torch() -> None:
 
 
 def _pip(*requirements: str) -> None:
-    status, errors = run_keeping_errors(pip_command(VENV, ROOT, *requirements))
+    status, errors = run_pip(pip_command(VENV, ROOT, *requirements))
     if status == CANCELLED:
         raise KeyboardInterrupt
     if status:
@@ -340,7 +363,9 @@ def ensure(wanted: frozenset[str]) -> None:
     if not todo and venv_python(VENV).exists():
         return
     began = time.monotonic()
-    if not is_healthy(VENV):
+    if is_healthy(VENV):
+        todo |= read_stamp(VENV)[1]
+    else:
         make_venv()
         todo |= wanted
     (VENV / STAMP).unlink(missing_ok=True)

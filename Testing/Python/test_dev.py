@@ -1,0 +1,340 @@
+"""``dev.py``: which Python, when to install, with which commands, and what errors say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def dev(repository: Path) -> ModuleType:
+    """The script, imported as a module."""
+    spec = importlib.util.spec_from_file_location("dev_script", repository / "dev.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def tree(tmp_path: Path, repository: Path, dev: ModuleType) -> Path:
+    """A folder with copies of the files that decide what is installed."""
+    for name in dev.INPUTS:
+        (tmp_path / name).write_bytes((repository / name).read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    folder = tmp_path / "environment"
+    folder.mkdir()
+    return folder
+
+
+def test_versions_agree_with_the_package(dev: ModuleType, repository: Path) -> None:
+    text = (repository / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'requires-python = ">=3.10,<3.14"' in text
+    assert [dev.supported((3, minor)) for minor in range(8, 16)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_windows_asks_its_launcher_first(dev: ModuleType) -> None:
+    assert dev.python_commands(windows=True)[0] == ["py", "-3.11"]
+    assert dev.python_commands(windows=False)[0] == ["python3.11"]
+
+
+def test_a_command_that_starts_nothing_is_passed_over(
+    dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform == "win32":
+        pytest.skip("makes shell scripts")
+    for name, body in (
+        ("python3.11", "exit 127"),
+        ("python3.12", "echo 3 9"),
+        ("python3.13", "echo 3 13"),
+    ):
+        script = tmp_path / name
+        script.write_text(f"#!/bin/sh\n{body}\n")
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert dev.find_python() == ["python3.13"]
+    (tmp_path / "python3.13").unlink()
+    assert dev.find_python() is None
+
+
+def test_interpreter_inside_the_environment(dev: ModuleType) -> None:
+    assert dev.venv_python(Path("v"), windows=True) == Path("v/Scripts/python.exe")
+    assert dev.venv_python(Path("v"), windows=False) == Path("v/bin/python")
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "setup.py", "constraints.txt"])
+def test_fingerprint_follows_every_input(dev: ModuleType, tree: Path, name: str) -> None:
+    before = dev.fingerprint(tree)
+    assert dev.fingerprint(tree) == before
+    with (tree / name).open("a") as file:
+        file.write("# changed\n")
+    assert dev.fingerprint(tree) != before
+
+
+def test_nothing_is_installed_twice(dev: ModuleType, venv: Path) -> None:
+    assert dev.missing_extras(venv, "a", dev.DEMO) == dev.DEMO
+    dev.write_stamp(venv, "a", dev.DEMO)
+    assert dev.missing_extras(venv, "a", dev.DEMO) == frozenset()
+    assert dev.missing_extras(venv, "a", dev.EVERYTHING) == {"test"}
+
+
+def test_changed_versions_refresh_what_was_there(dev: ModuleType, venv: Path) -> None:
+    dev.write_stamp(venv, "a", dev.EVERYTHING)
+    assert dev.missing_extras(venv, "b", dev.DEMO) == dev.EVERYTHING
+
+
+@pytest.fixture
+def ensure_offline(
+    dev: ModuleType, tree: Path, venv: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[frozenset[str]], list[str]]:
+    """``ensure`` without the network; returns the steps it took."""
+
+    def ensure(wanted: frozenset[str]) -> list[str]:
+        steps: list[str] = []
+
+        def make() -> None:
+            steps.append("make")
+            shutil.rmtree(venv, ignore_errors=True)
+            dev.venv_python(venv).parent.mkdir(parents=True)
+            dev.venv_python(venv).touch()
+
+        monkeypatch.setattr(dev, "ROOT", tree)
+        monkeypatch.setattr(dev, "VENV", venv)
+        monkeypatch.setattr(dev, "make_venv", make)
+        monkeypatch.setattr(
+            dev,
+            "is_healthy",
+            lambda v: dev.venv_python(v).exists() and not (v / dev.MARKER).exists(),
+        )
+        monkeypatch.setattr(dev, "install_torch", lambda: steps.append("torch"))
+        monkeypatch.setattr(dev, "_pip", lambda *names: steps.append(names[-1].rpartition("[")[2]))
+        monkeypatch.setattr(dev, "check_system_libraries", lambda extras: None)
+        dev.ensure(wanted)
+        return steps
+
+    return ensure
+
+
+def test_set_up_once_then_nothing(dev: ModuleType, ensure_offline: Callable) -> None:
+    assert ensure_offline(dev.DEMO) == ["make", "torch", "report,slicer,torch]"]
+    assert ensure_offline(dev.DEMO) == []
+
+
+def test_later_extras_keep_the_record_of_earlier_ones(
+    dev: ModuleType, ensure_offline: Callable
+) -> None:
+    ensure_offline(dev.DEMO)
+    assert ensure_offline(dev.EVERYTHING) == ["torch", "report,slicer,test,torch]"]
+    assert ensure_offline(dev.DEMO) == ensure_offline(dev.EVERYTHING) == []
+
+
+def test_a_cut_off_installation_is_made_afresh(
+    dev: ModuleType, venv: Path, ensure_offline: Callable
+) -> None:
+    ensure_offline(dev.EVERYTHING)
+    (venv / dev.MARKER).touch()
+    assert ensure_offline(dev.DEMO)[0] == "make"
+    assert not (venv / dev.MARKER).exists()
+
+
+def test_a_lost_interpreter_is_noticed(
+    dev: ModuleType, venv: Path, ensure_offline: Callable
+) -> None:
+    ensure_offline(dev.DEMO)
+    dev.venv_python(venv).unlink()
+    assert ensure_offline(dev.DEMO)[0] == "make"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"fingerprint": "a"}'])
+def test_a_damaged_stamp_counts_as_none(dev: ModuleType, venv: Path, text: str) -> None:
+    (venv / dev.STAMP).write_text(text)
+    assert dev.read_stamp(venv) == ("", frozenset())
+
+
+def test_a_cut_off_installation_is_not_trusted(dev: ModuleType, venv: Path) -> None:
+    dev.write_stamp(venv, "a", dev.DEMO)
+    (venv / dev.MARKER).touch()
+    assert dev.missing_extras(venv, "a", dev.DEMO) == dev.DEMO
+    assert not dev.is_healthy(venv)
+
+
+def test_a_folder_without_interpreter_is_not_healthy(dev: ModuleType, venv: Path) -> None:
+    assert not dev.is_healthy(venv)
+
+
+def test_versions_come_from_the_constraints(dev: ModuleType, tree: Path) -> None:
+    (tree / "constraints.txt").write_text(
+        "# text\ntorchmetrics==9\ntorch==2.13.0\nNumPy==2.3.4 ; python_version >= '3.11'\n"
+    )
+    assert dev.pinned(tree, "torch") == "2.13.0"
+    assert dev.pinned(tree, "numpy") == "2.3.4"
+    with pytest.raises(dev.SetupError, match="pins no version of scipy"):
+        dev.pinned(tree, "scipy")
+
+
+def test_constraints_name_no_build_of_a_library(repository: Path) -> None:
+    lines = (repository / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert any(line.startswith("torch==") for line in pins)
+    assert [line for line in pins if "==" not in line or "+" in line or "@" in line] == []
+
+
+def test_install_command(dev: ModuleType, tree: Path, venv: Path) -> None:
+    command = dev.pip_command(venv, tree, "-e", dev.project_requirement(tree, {"torch", "report"}))
+    assert command[0] == str(dev.venv_python(venv))
+    assert command[command.index("-c") + 1] == str(tree / "constraints.txt")
+    assert command[-2:] == ["-e", f"{tree}[report,torch]"]
+
+
+@pytest.mark.parametrize(
+    ("system", "nvidia", "expected"),
+    [("Linux", False, True), ("Linux", True, False), ("Darwin", False, False)],
+)
+def test_cpu_build_of_torch(dev: ModuleType, system: str, nvidia: bool, expected: bool) -> None:
+    assert dev.prefers_cpu_torch(system, nvidia) is expected
+
+
+@pytest.mark.parametrize(
+    ("output", "cause"),
+    [
+        ("OSError: [Errno 28] No space left on device", "disk"),
+        ("The virtual environment was not created because ensurepip is not available", "venv"),
+        ("WARNING: Retrying ... NewConnectionError: Name or service not known", "network"),
+        (
+            "Temporary failure in name resolution\nERROR: No matching distribution found for x",
+            "network",
+        ),
+        ("ERROR: No matching distribution found for vtk==9.6.2", "unavailable"),
+        ("PermissionError: [Errno 13] Permission denied: 'x'", "permission"),
+        ("something new", "other"),
+    ],
+)
+def test_complaints_are_understood(dev: ModuleType, output: str, cause: str) -> None:
+    assert dev.diagnose(output) == cause
+    assert dev.ADVICE[cause].strip()
+
+
+@pytest.mark.parametrize(
+    ("line", "news"),
+    [
+        ("Downloading vtk-9.6.2-cp311.whl (146.0 MB)", "fetching vtk-9.6.2-cp311.whl (146.0 MB)"),
+        ("Downloading simple/x-1.whl (1 kB)", "fetching x-1.whl (1 kB)"),
+        ("Using cached x-1.whl (1 kB)", "already fetched x-1.whl (1 kB)"),
+        ("Processing ./wheels/torch-2.whl (from -c constraints.txt)", "taking torch-2.whl"),
+        ("Installing collected packages: a, b, c", "unpacking 3 packages"),
+        ("Requirement already satisfied: numpy", ""),
+        ("", ""),
+    ],
+)
+def test_news_of_pip(dev: ModuleType, line: str, news: str) -> None:
+    assert dev.pip_news(line) == news
+
+
+def test_exit_statuses(dev: ModuleType) -> None:
+    assert [dev.exit_status(code) for code in (0, 3, -signal.SIGINT, -9)] == [0, 3, 130, 137]
+    assert dev.run([sys.executable, "-c", "raise SystemExit(4)"]) == 4
+
+
+def test_errors_of_a_command_come_back(dev: ModuleType, capsys: pytest.CaptureFixture) -> None:
+    code = "import sys; print('Downloading a.whl (1 MB)'); sys.exit('no luck')"
+    status, errors = dev.run_pip([sys.executable, "-c", code])
+    assert (status, errors.strip()) == (1, "no luck")
+    assert "fetching a.whl (1 MB)" in capsys.readouterr().out
+
+
+def test_missing_shared_libraries_are_named(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "libGL.so.1: cannot open shared object file"
+    monkeypatch.setattr(dev, "venv_python", lambda *_: Path(sys.executable))
+    monkeypatch.setattr(
+        dev, "SYSTEM_LIBRARIES", {"test": (f"raise ImportError({message!r})", "libgl1")}
+    )
+    with pytest.raises(dev.SetupError, match=r"libGL\.so\.1.*apt-get install libgl1"):
+        dev.check_system_libraries(["report", "test"])
+    dev.check_system_libraries(["report"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (["--help"], 0, "demo [CT] [-o DIR]"),
+        ([], 2, "dev.py setup"),
+        (["tset"], 2, "no command 'tset'"),
+        (["lint", "--fix"], 2, "lint takes no options"),
+    ],
+)
+def test_wrong_use(repository: Path, arguments: list[str], status: int, text: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", str(repository / "dev.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    assert text in done.stdout + done.stderr
+
+
+def test_options_reach_pytest_without_lint(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(dev, "ensure", lambda wanted: None)
+    monkeypatch.setattr(dev, "run", lambda command, cwd=None: calls.append(list(command)) or 0)
+    assert dev.main(["test", "-k", "a or b"]) == 0
+    assert [call[1:] for call in calls] == [["-m", "pytest", "-k", "a or b"]]
+
+
+def test_lint_failure_fails_the_whole_check(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def run(command: list[str], cwd: Path | None = None) -> int:
+        calls.append(command[2])
+        return 1 if command[2] == "mypy" else 0
+
+    monkeypatch.setattr(dev, "ensure", lambda wanted: None)
+    monkeypatch.setattr(dev, "run", run)
+    assert dev.main(["test"]) == 1
+    assert calls == ["ruff", "ruff", "mypy", "pytest"]
+
+
+def test_demo_installs_no_test_tools(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[frozenset[str]] = []
+    monkeypatch.setattr(dev, "ensure", wanted.append)
+    monkeypatch.setattr(dev, "run", lambda command, cwd=None: 3)
+    assert dev.main(["demo", "ct.nii.gz", "-o", "out"]) == 3
+    assert wanted == [frozenset({"torch", "slicer", "report"})]
+
+
+def test_the_stamp_is_plain_json(dev: ModuleType, venv: Path) -> None:
+    dev.write_stamp(venv, "a", {"test", "torch"})
+    assert json.loads((venv / dev.STAMP).read_text()) == {
+        "fingerprint": "a",
+        "extras": ["test", "torch"],
+    }
+    assert sorted(path.name for path in venv.iterdir()) == [dev.STAMP]
