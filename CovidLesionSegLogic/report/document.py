@@ -1,0 +1,180 @@
+"""The report: one HTML file that needs nothing else, runs nothing and sends nothing."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from html import escape
+from os import PathLike
+from typing import Any
+
+from CovidLesionSegLogic.ct.atomic import atomic_path
+from CovidLesionSegLogic.errors import CovidLesionSegError, RequestError
+from CovidLesionSegLogic.report import tables
+from CovidLesionSegLogic.report.chart import area_svg
+from CovidLesionSegLogic.report.overview import overview_png
+from CovidLesionSegLogic.report.style import CSS
+from CovidLesionSegLogic.report.subject import DISCLAIMER, ShownResult, all_warnings, model_name
+from CovidLesionSegLogic.report.tables import text
+from CovidLesionSegLogic.report.text import percent, volume
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+HOW_TO_READ = (
+    "Volumes count voxels of the label map times the voxel's volume from the CT's spacing. "
+    "Shares are the volume of lesion inside a lung divided by that lung's volume, "
+    "lesions included.",
+    "Densities are in Hounsfield units over the voxels of a class; the SD is that of the "
+    "population of voxels, not of repeated measurements.",
+    "Right and left are the patient's. In the pictures the patient's right is on the left. "
+    "Lung window: −1200 to 200 HU.",
+    "The labels come from a neural network trained on few patients. It can miss lesions and mark "
+    "vessels, motion, atelectasis, effusion or other disease; it does not tell COVID-19 from "
+    "other causes. Check the outlines against the CT before quoting a number.",
+)
+
+
+def write_report(
+    result: ShownResult, path: str | PathLike[str], *, overview: bytes | None = None
+) -> None:
+    """Write the HTML report of a result, whole or not at all.
+
+    Parameters
+    ----------
+    result
+        A segmentation, see :class:`~CovidLesionSegLogic.report.subject.ShownResult`.
+    path
+        The file to write.
+    overview
+        PNG data of the overview picture where it was already drawn; drawn here otherwise, and
+        left out, with a remark, where matplotlib is not installed.
+
+    Raises
+    ------
+    RequestError
+        When the folder cannot be written.
+    """
+    page = report_html(result, overview=overview)
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def report_html(result: ShownResult, *, overview: bytes | None = None) -> str:
+    """The report as HTML text; see :func:`write_report`."""
+    name = text(result.ct.name) or "unnamed study"
+    regions = tables.region_table(result)
+    sections = [
+        _warnings(result),
+        _figures(result),
+        f"<h2>Lesions</h2>{tables.class_table(result)}",
+        f"<h2>Pictures</h2>{_picture(result, overview)}",
+        f"<h2>Lesion area per slice</h2><figure>{_chart(result)}</figure>"
+        f"<details><summary>All slices as a table</summary>{tables.slice_table(result)}</details>",
+        f"<h2>Lungs</h2>{tables.lung_table(result)}",
+        f"<h2>Regions</h2>{regions}" if regions else "",
+        "<h2>How to read this report</h2>" + "".join(f"<p>{escape(p)}</p>" for p in HOW_TO_READ),
+        f"<h2>How it was made</h2>{tables.facts(_provenance(result))}",
+        f"<h2>Licence of the weights</h2><p>{text(_licence(result.provenance))}</p>",
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="referrer" content="no-referrer">'
+        f"<title>{name} - CovidLesionSeg report</title><style>{CSS}</style></head><body>"
+        f'<header><p class="disclaimer">{escape(DISCLAIMER)}</p><h1 dir="auto">{name}</h1>'
+        f'<p class="soft">COVID-19 lesion segmentation on chest CT. {_model(result)}</p></header>'
+        f"<main>{''.join(sections)}</main>"
+        f'<footer><p class="soft">{escape(DISCLAIMER)}.</p></footer></body></html>\n'
+    )
+
+
+def _model(result: ShownResult) -> str:
+    name = model_name(result.provenance)
+    return f"Model: {text(name)}." if name else ""
+
+
+def _warnings(result: ShownResult) -> str:
+    warnings = all_warnings(result)
+    if not warnings:
+        return ""
+    items = "".join(f"<li>{text(w)}</li>" for w in warnings)
+    return (
+        '<section class="warnings" aria-labelledby="warnings"><h2 id="warnings">Please check'
+        f"</h2><ul>{items}</ul></section>"
+    )
+
+
+def _figures(result: ShownResult) -> str:
+    q = result.quantification
+    if q.total.volume_ml == 0:
+        lead = "<p><strong>No lesion was found.</strong></p>"
+    else:
+        lead = ""
+    figures = (
+        ("All lesions", f"{volume(q.total.volume_ml)} mL"),
+        ("Of both lungs", percent(q.total.share_of_lungs_percent)),
+        ("Of the right lung", percent(q.total.share_of_right_lung_percent)),
+        ("Of the left lung", percent(q.total.share_of_left_lung_percent)),
+        ("Lung volume", f"{volume(q.lungs.volume_ml)} mL" if q.lungs.volume_ml else "not found"),
+        ("Slices with lesion", f"{len(q.slices_with_lesion)} of {len(q.slices)}"),
+    )
+    items = "".join(f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in figures)
+    return f'{lead}<dl class="figures">{items}</dl>'
+
+
+def _picture(result: ShownResult, overview: bytes | None) -> str:
+    if overview is None:
+        try:
+            overview = overview_png(result)
+        except RequestError as error:
+            return f"<p>{text(error)}</p>"
+    q = result.quantification
+    alt = (
+        f"Axial slices, a coronal and a sagittal plane of {result.ct.name} in lung window with "
+        f"lesions coloured by class: {volume(q.total.volume_ml)} mL in all, "
+        f"{len(q.slices_with_lesion)} of {len(q.slices)} slices. The tables give the same numbers."
+    )
+    data = base64.b64encode(overview).decode("ascii")
+    return f'<figure><img alt="{text(alt)}" src="data:image/png;base64,{data}"></figure>'
+
+
+def _chart(result: ShownResult) -> str:
+    legend = "".join(
+        f'<span class="swatch" style="background:{tables.hex_color(c.color)}"></span>'
+        f"{text(c.name)} &nbsp; "
+        for c in result.classes
+    )
+    return f"{area_svg(result.quantification, result.classes)}<figcaption>{legend}</figcaption>"
+
+
+def _provenance(result: ShownResult) -> dict[str, Any]:
+    ct = result.ct
+    grid = {
+        "voxels (i, j, k)": " × ".join(str(n) for n in ct.shape[::-1]),
+        "spacing, mm (i, j, k)": " × ".join(f"{s:.4g}" for s in ct.spacing),
+    }
+    provenance = dict(result.provenance)
+    if ct.source and "input" not in provenance:
+        grid.update({str(k): v for k, v in ct.source.items()})
+    return {**provenance, "grid": grid}
+
+
+def _licence(provenance: Mapping[str, Any]) -> str:
+    """From the provenance, else from the installed model card."""
+    model = provenance.get("model")
+    described = model if isinstance(model, Mapping) else {}
+    for source in (described, provenance):
+        for key in ("licence", "license", "weights_licence"):
+            if source.get(key):
+                return str(source[key])
+    name = described.get("name") if described else model
+    if isinstance(name, str):
+        from CovidLesionSegLogic.models import get_card
+
+        try:
+            card = get_card(name)
+        except CovidLesionSegError:
+            return "not stated"
+        return card.licence or "not stated"
+    return "not stated"

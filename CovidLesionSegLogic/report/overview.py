@@ -1,0 +1,147 @@
+"""The overview picture: one page a radiologist takes in at a glance."""
+
+from __future__ import annotations
+
+import textwrap
+from os import PathLike
+
+from CovidLesionSegLogic.ct.atomic import atomic_path
+from CovidLesionSegLogic.report import panels
+from CovidLesionSegLogic.report.canvas import AMBER, BACKGROUND, INK, SOFT, Canvas
+from CovidLesionSegLogic.report.drawing import draw_plane, note
+from CovidLesionSegLogic.report.subject import DISCLAIMER, ShownResult, all_warnings, model_name
+from CovidLesionSegLogic.report.text import clean, elide, millimetres, percent, volume
+from CovidLesionSegLogic.report.views import (
+    Scene,
+    axial,
+    best_planes,
+    choose_slices,
+    coronal,
+    sagittal,
+)
+
+WIDTH, PAD, GAP = 1600, 24, 10
+COLUMNS, SLICES = 5, 10
+TILE_LIMIT, PLANE_LIMIT = 330, 430
+WARNING_LINES = 3
+
+
+def write_overview(result: ShownResult, path: str | PathLike[str]) -> None:
+    """Write the overview picture of a result as PNG, whole or not at all.
+
+    Axial slices where lesion is largest, a coronal and a sagittal plane, lesion area per slice
+    and the table of volumes. The patient's right is on the left of the picture, whatever the
+    orientation of the input.
+
+    Raises
+    ------
+    RequestError
+        When matplotlib is not installed or the folder cannot be written.
+    """
+    data = overview_png(result)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def overview_png(result: ShownResult) -> bytes:
+    """The overview picture as PNG data, 1600 pixels wide; see :func:`write_overview`."""
+    scene = Scene.of(result)
+    slices = choose_slices(scene, SLICES)
+    warnings = _warning_lines(all_warnings(result))
+    inner = WIDTH - 2 * PAD
+
+    tile_width = (inner - (COLUMNS - 1) * GAP) / COLUMNS
+    height_mm, width_mm = axial(scene, slices[0]).size_mm
+    tile_height = min(TILE_LIMIT, tile_width * height_mm / width_mm)
+    tile_rows = -(-len(slices) // COLUMNS)
+
+    j, i = best_planes(scene)
+    front, side = coronal(scene, j), sagittal(scene, i)
+    scale = min(PLANE_LIMIT / front.size_mm[0], 560 / front.size_mm[1], 400 / side.size_mm[1])
+    plane_height = front.size_mm[0] * scale
+
+    head = 96
+    warned = 22 * len(warnings) + 16 if warnings else 0
+    tiles_y = head + warned + 36
+    planes_y = tiles_y + tile_rows * (tile_height + GAP) + 34
+    table_y = planes_y + max(plane_height, 180) + 62
+    height = table_y + panels.table_height(result) + 40
+    canvas = Canvas(WIDTH, round(height))
+
+    _header(canvas, result)
+    for row, line in enumerate(warnings):
+        canvas.text(PAD, head + 10 + 22 * row, line, size=15, color=AMBER, room=inner)
+    panels.legend(canvas, result, PAD, tiles_y - 20)
+    total = scene.ct.shape[0]
+    for n, k in enumerate(slices):
+        x = PAD + n % COLUMNS * (tile_width + GAP)
+        y = tiles_y + n // COLUMNS * (tile_height + GAP)
+        axes = draw_plane(
+            canvas, axial(scene, k), result.classes, (x, y, tile_width, tile_height), ("R", "L")
+        )
+        measured = result.quantification.slices[total - 1 - k]
+        place = f"{measured.index + 1}/{total}   z {millimetres(measured.z_mm)} mm"
+        note(canvas, axes, (0, 0), place, align="left", above=True)
+        if measured.total_lesion_area_mm2 > 0:
+            area = f"{measured.total_lesion_area_mm2 / 100:.1f} cm²"
+            note(canvas, axes, (1, 0), area, align="right", above=True)
+
+    x = float(PAD)
+    for plane, letters, name in ((front, "RL", "Coronal"), (side, "AP", "Sagittal")):
+        width = plane.size_mm[1] * scale
+        canvas.text(x, planes_y - 14, f"{name}, plane with most lesion", size=14, color=SOFT)
+        axes = draw_plane(
+            canvas, plane, result.classes, (x, planes_y, width, plane_height),
+            (letters[0], letters[1]),
+        )  # fmt: skip
+        top = scene.box[0][1]
+        panels.slice_marks(axes, [(top - k - 0.5) * plane.row_mm for k in slices])
+        x += width + 16
+    panels.area_chart(
+        canvas, result, scene, slices, (x, planes_y, WIDTH - PAD - x, max(plane_height, 180))
+    )
+    panels.table(canvas, result, PAD, table_y, inner)
+    canvas.text(
+        PAD,
+        height - 22,
+        "Slices are counted from the top; z is the patient's superior coordinate. "
+        "Window −1200 to 200 HU. The patient's right is on the left of the picture.",
+        size=13,
+        color=SOFT,
+        room=inner,
+    )
+    return canvas.png()
+
+
+def _header(canvas: Canvas, result: ShownResult) -> None:
+    total = result.quantification.total
+    canvas.panel(WIDTH - PAD - 400, 16, 400, 34, AMBER)
+    canvas.text(
+        WIDTH - PAD - 200, 33, DISCLAIMER, size=17, bold=True, color=BACKGROUND, align="center"
+    )
+    canvas.text(PAD, 33, clean(result.ct.name) or "unnamed study", size=25, bold=True,
+                room=WIDTH - 2 * PAD - 430)  # fmt: skip
+    if total.volume_ml > 0:
+        line = (
+            f"Lesions {volume(total.volume_ml)} mL, {percent(total.share_of_lungs_percent)} of the "
+            f"lungs (right {percent(total.share_of_right_lung_percent)}, "
+            f"left {percent(total.share_of_left_lung_percent)})"
+        )
+    else:
+        line = "No lesion found"
+    canvas.text(PAD, 73, line, size=20, color=INK, room=900)
+    software = result.provenance.get("software")
+    parts = [model_name(result.provenance), software if isinstance(software, str) else ""]
+    method = clean("  ·  ".join(p for p in parts if p))
+    canvas.text(WIDTH - PAD, 73, method, size=15, color=SOFT, align="right", room=600)
+
+
+def _warning_lines(warnings: list[str]) -> list[str]:
+    lines: list[str] = []
+    for n, warning in enumerate(warnings):
+        wrapped = textwrap.wrap(f"⚠ {elide(clean(warning), 330)}", 165, subsequent_indent="   ")
+        if len(lines) + len(wrapped) > WARNING_LINES:
+            left = len(warnings) - n
+            return [*lines, f"⚠ {left} more warning{'s' if left > 1 else ''}: see the report."]
+        lines += wrapped
+    return lines
