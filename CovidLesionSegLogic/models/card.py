@@ -88,7 +88,7 @@ class LesionClass:
     name
         The field's term, e.g. "ground-glass opacity".
     label
-        Value in label maps, 1...255.
+        Value in label maps, 1...254.
     threshold
         A voxel belongs to the class where the probability is at least this.
     color
@@ -105,7 +105,7 @@ class LesionClass:
 
     def __post_init__(self) -> None:
         checks.text("classes.name", self.name)
-        checks.integer("classes.label", self.label, 1, 255)
+        checks.integer("classes.label", self.label, 1, 254)
         checks.number("classes.threshold", self.threshold, 0, 1)
         checks.numbers("classes.color", self.color, 3)
         for value in self.color:

@@ -1,0 +1,22 @@
+"""Slices in, probabilities out: device, batches, memory, progress and cancelling."""
+
+from CovidLesionSegLogic.engine.cancel import Cancel
+from CovidLesionSegLogic.engine.device import choose_device, default_batch_size, describe_device
+from CovidLesionSegLogic.engine.predict import SlicePrediction, predict_slices
+from CovidLesionSegLogic.engine.preprocess import Box, lung_box, lung_boxes, prepare_slice
+from CovidLesionSegLogic.engine.progress import Progress, no_progress
+
+__all__ = [
+    "Box",
+    "Cancel",
+    "Progress",
+    "SlicePrediction",
+    "choose_device",
+    "default_batch_size",
+    "describe_device",
+    "lung_box",
+    "lung_boxes",
+    "no_progress",
+    "predict_slices",
+    "prepare_slice",
+]

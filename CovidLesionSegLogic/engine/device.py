@@ -1,0 +1,106 @@
+"""Choose the processor the networks run on, and say plainly when a wished-for one is not there."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+from CovidLesionSegLogic.errors import InputError, RequestError
+
+if TYPE_CHECKING:
+    import torch
+
+_FORMS = "auto, cpu, cuda, cuda:N (N = 0, 1, ...) or mps"
+_BATCH = {"cpu": 4, "cuda": 16, "mps": 8}
+
+
+def require_torch() -> None:
+    """Raise InputError saying how to install PyTorch when it is missing."""
+    if importlib.util.find_spec("torch") is None:
+        raise InputError(
+            "PyTorch is not installed; in Slicer install the PyTorch extension and use its "
+            "'Install PyTorch' button, in plain Python install 'covid-lesion-seg[torch]'."
+        )
+
+
+def available_devices() -> list[str]:
+    """Names of the devices that PyTorch can use here, "cpu" first."""
+    import torch
+
+    names = ["cpu"]
+    if torch.cuda.is_available():
+        names += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return names
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called ``name``.
+
+    Parameters
+    ----------
+    name
+        "auto" (an NVIDIA GPU, else Apple's, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises
+    ------
+    RequestError
+        The name is not understood or the device is not there; the message says which are.
+    InputError
+        PyTorch is not installed.
+    """
+    require_torch()
+    import torch
+
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise RequestError(f"'{name}' is not a device; choose {_FORMS}.")
+    there = available_devices()
+    if name == "auto":
+        return torch.device(next((d for d in there if d != "cpu"), "cpu"))
+    wanted = "cuda:0" if name == "cuda" else name
+    if wanted not in there:
+        why = " (this PyTorch is a build without CUDA)" if _cuda_wanted_without_it(wanted) else ""
+        raise RequestError(
+            f"The device '{name}' is not available{why}; available here: {', '.join(there)}. "
+            "Choose one of these or '--device auto'."
+        )
+    return torch.device(wanted)
+
+
+def _cuda_wanted_without_it(name: str) -> bool:
+    import torch
+
+    return name.startswith("cuda") and torch.version.cuda is None
+
+
+def unused_gpu_notice(device: torch.device) -> str:
+    """A sentence when an NVIDIA GPU seems to be there but the CPU is used, else ""."""
+    import torch
+
+    if device.type != "cpu" or torch.cuda.is_available() or not shutil.which("nvidia-smi"):
+        return ""
+    why = (
+        "this PyTorch is a build without CUDA"
+        if torch.version.cuda is None
+        else "PyTorch cannot use it; its driver may be too old"
+    )
+    return f"An NVIDIA GPU seems to be installed but the CPU is used: {why}."
+
+
+def describe_device(device: torch.device) -> str:
+    """For people and the provenance: "cuda:0 (NVIDIA ...)", "cpu (8 threads)"."""
+    import torch
+
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads)"
+    return str(device)
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Slices that go through the network together when the user does not say."""
+    return _BATCH[device.type]
