@@ -1,0 +1,118 @@
+"""Entry point: parse, run, and turn every failure into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+
+from CovidLesionSegLogic import __version__
+from CovidLesionSegLogic.cli import demo, models, segment
+from CovidLesionSegLogic.cli.parsing import Parser, add_debug_option
+from CovidLesionSegLogic.cli.progress import JsonReporter, Reporter, TextReporter, json_stream
+from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, RequestError
+
+DEBUG_VARIABLE = "COVIDLESIONSEG_DEBUG"
+HOME_PAGE = "https://github.com/CovidLesionSeg/CovidLesionSeg"
+COMMANDS = (segment, demo, models)
+
+DESCRIPTION = """\
+Segment and measure COVID-19 lesions in chest CT.
+
+Research software, not for clinical use. Nothing leaves this machine.
+"""
+EPILOG = """\
+examples:
+  covid-lesion-seg demo                             try it on a built-in sample CT
+  covid-lesion-seg segment DICOM_FOLDER -o results  segment one study
+  covid-lesion-seg segment --help                   all options of a command
+
+exit codes: 0 done; 2 the request is wrong, or the output cannot be written (rights, full disk);
+3 the input or an installed file cannot be used; 4 some studies of several failed; 130 cancelled;
+1 internal error (--debug or COVIDLESIONSEG_DEBUG=1 shows the traceback)
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all commands; each sets ``run(args, reporter, cancel)``."""
+    parser = Parser(prog="covid-lesion-seg", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"CovidLesionSeg {__version__}")
+    add_debug_option(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        add_debug_option(command.add_parser(commands))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code and never raises."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+    try:
+        with _reporter(arguments) as reporter:
+            return _run(arguments, reporter, debug)
+    except BrokenPipeError:
+        # The reader of our output is gone: nobody to tell. The interpreter's own last flush of
+        # standard output must not fail again.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CancelledError.exit_code
+
+
+def _run(arguments: list[str], reporter: Reporter, debug: bool) -> int:
+    try:
+        args = build_parser().parse_args(arguments)
+        logging.basicConfig(
+            level=logging.DEBUG if debug else logging.ERROR, format="%(levelname)s: %(message)s"
+        )
+        code: int = args.run(args, reporter)
+        sys.stdout.flush()
+        return code
+    except SystemExit as request:  # --help and --version
+        return int(request.code or 0)
+    except KeyboardInterrupt:
+        return _failed(reporter, CancelledError(), debug)
+    except BrokenPipeError:
+        raise
+    except CovidLesionSegError as error:
+        return _failed(reporter, error, debug)
+    except Exception as error:  # noqa: BLE001 - the last resort of a command line
+        reporter.close()
+        if debug:
+            traceback.print_exc()
+        hint = "" if debug else "run again with --debug for the traceback and "
+        reporter.error(
+            1,
+            f"internal error: {type(error).__name__}: {error}. This is a fault of the program: "
+            f"please {hint}report it at {HOME_PAGE}/issues.",
+        )
+        return 1
+    finally:
+        reporter.close()
+
+
+def _failed(reporter: Reporter, error: CovidLesionSegError, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    reporter.error(error.exit_code, str(error))
+    return error.exit_code
+
+
+@contextlib.contextmanager
+def _reporter(arguments: list[str]) -> Iterator[Reporter]:
+    """By ``--progress``, read before parsing, so that a parsing error is told the same way."""
+    following = zip(arguments, [*arguments[1:], ""], strict=True)
+    choices = [a.partition("=")[2] or b for a, b in following if a.split("=")[0] == "--progress"]
+    choice = choices[-1] if choices else "text"
+    if choice == "json":
+        with json_stream() as stream:
+            yield JsonReporter(stream)
+    else:
+        yield TextReporter(show_progress=choice != "none")
+
+
+__all__ = ["RequestError", "build_parser", "main"]

@@ -1,0 +1,118 @@
+"""Argument types and the parser, whose errors end like every other wrong request."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from CovidLesionSegLogic.errors import RequestError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises RequestError instead of ending the process."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("allow_abbrev", False)  # an abbreviation may become ambiguous later
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Raise RequestError with the way to the help text."""
+        raise RequestError(f"{message} ('{self.prog} --help' shows what there is).")
+
+
+def ranged(
+    kind: Callable[[str], float], low: float, high: float, meaning: str
+) -> Callable[[str], float]:
+    """An argument type: a number between ``low`` and ``high``, both excluded."""
+
+    def convert(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = low
+        if not low < value < high:
+            raise argparse.ArgumentTypeError(f"'{text}' is not {meaning}")
+        return value
+
+    return convert
+
+
+def comma_list(text: str) -> list[str]:
+    """An argument type: words separated by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def add_compute_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that runs a network over CTs."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="lesion model (default: refnet; 'models' lists what is installed)",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda[:n]|mps",
+        help="processor (default: auto = an NVIDIA or Apple GPU if there is one, else the CPU)",
+    )
+    parser.add_argument(
+        "--gate",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="segment only slices that the model's own classifier finds positive "
+        "(default: as the model was made)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=ranged(float, 0, 1, "a probability between 0 and 1"),
+        metavar="X",
+        help="probability from which a voxel is lesion (default: as the model's card says)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=ranged(int, 0, 10_000, "a whole number of at least 1"),
+        metavar="N",
+        help="slices that go through the network together (default: by device)",
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Options on what is written and how progress is shown."""
+    parser.add_argument(
+        "--format",
+        type=comma_list,
+        metavar="F,...",
+        help="how lesions and lungs are written: seg.nrrd (3D Slicer), nii.gz (default: both); "
+        "the numbers are always written",
+    )
+    parser.add_argument("--probability", action="store_true", help="also write the probability map")
+    parser.add_argument(
+        "--no-report", action="store_true", help="leave out the overview picture and the report"
+    )
+    parser.add_argument(
+        "--progress",
+        choices=("text", "json", "none"),
+        default="text",
+        help="text: a bar on a terminal; json: one object per line on standard output, "
+        "nothing else there; none (default: text)",
+    )
+
+
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    """``--debug``, understood before and after the command."""
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show log messages and, on an internal error, the traceback",
+    )
+
+
+def existing(path: str) -> Path:
+    """An argument type: a path that exists."""
+    if not Path(path).exists():
+        raise argparse.ArgumentTypeError(f"'{path}' does not exist")
+    return Path(path)

@@ -1,0 +1,159 @@
+"""Progress for people (a bar on a terminal) and for programs (JSON lines)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TextIO
+
+STAGE_NAMES = {
+    "scan": "Looking through the files",
+    "read": "Reading the CT",
+    "load": "Loading the model",
+    "lungs": "Finding the lungs",
+    "segment": "Segmenting lesions",
+    "quantify": "Measuring",
+    "write": "Writing files",
+    "phantom": "Making the sample CT",
+}
+
+
+class Reporter(Protocol):
+    """Where a command tells what happens."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """``done`` of ``total`` steps of ``stage``."""
+
+    def warning(self, message: str) -> None:
+        """Something the user should know."""
+
+    def line(self, text: str = "") -> None:
+        """A line of the result, for people."""
+
+    def done(self, outputs: Mapping[str, Any]) -> None:
+        """The command succeeded and wrote ``outputs``."""
+
+    def error(self, code: int, message: str) -> None:
+        """The command failed."""
+
+    def close(self) -> None:
+        """Take a bar off the screen."""
+
+
+class TextReporter:
+    """A bar per stage on standard error if that is a terminal, results on standard output."""
+
+    def __init__(self, *, show_progress: bool = True) -> None:
+        self._show = show_progress
+        self._stage = ""
+        self._bar: Any = None
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Move the bar; without a terminal, one line as each stage begins."""
+        if not self._show:
+            return
+        if stage != self._stage:
+            self.close()
+            self._stage = stage
+            name = STAGE_NAMES.get(stage, stage)
+            if not sys.stderr.isatty():
+                print(f"{name} ...", file=sys.stderr, flush=True)
+                return
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=name, file=sys.stderr, leave=True, unit="")
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
+
+    def warning(self, message: str) -> None:
+        """On standard error."""
+        self.close()
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+    def line(self, text: str = "") -> None:
+        """On standard output."""
+        self.close()
+        print(text)
+
+    def done(self, outputs: Mapping[str, Any]) -> None:
+        """The paths written."""
+        for path in outputs.values():
+            self.line(str(path))
+
+    def error(self, code: int, message: str) -> None:
+        """``error: ...`` on standard error."""
+        self.close()
+        print(f"error: {message}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """End the current bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        self._stage = ""
+
+
+class JsonReporter:
+    """One JSON object per line: progress, at the end done or error; nothing else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def _send(self, **event: Any) -> None:
+        self._stream.write(json.dumps(event, allow_nan=False) + "\n")
+        self._stream.flush()
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """``{"event": "progress", ...}``."""
+        self._send(event="progress", stage=stage, done=done, total=total)
+
+    def warning(self, message: str) -> None:
+        """On standard error; the quantification file holds the warnings for programs."""
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+    def line(self, text: str = "") -> None:
+        """Nothing: the numbers are in the files."""
+
+    def done(self, outputs: Mapping[str, Any]) -> None:
+        """``{"event": "done", "outputs": {...}}``."""
+        self._send(event="done", outputs={key: str(path) for key, path in outputs.items()})
+
+    def error(self, code: int, message: str) -> None:
+        """``{"event": "error", "code": ..., "message": ...}``; to people on standard error too."""
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        self._send(event="error", code=code, message=message)
+
+    def close(self) -> None:
+        """Nothing to take away."""
+
+
+@contextlib.contextmanager
+def json_stream() -> Iterator[TextIO]:
+    """Standard output for JSON lines alone.
+
+    Whatever libraries print, compiled ones included, goes to standard error meanwhile.
+    """
+    sys.stdout.flush()
+    try:
+        descriptor = sys.stdout.fileno()
+        errors = sys.stderr.fileno()
+    except (OSError, ValueError):  # replaced by an object without a file: used as it is
+        yield sys.stdout
+        return
+    saved = os.dup(descriptor)
+    os.dup2(errors, descriptor)
+    # Unbuffered enough for a pipe: every event is flushed.
+    stream = os.fdopen(os.dup(saved), "w", encoding="utf-8", newline="\n")
+    try:
+        yield stream
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+        os.dup2(saved, descriptor)
+        os.close(saved)
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()

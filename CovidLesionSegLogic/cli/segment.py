@@ -1,0 +1,173 @@
+"""``segment``: one CT to lesions, numbers and report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from CovidLesionSegLogic.cli.parsing import Parser, add_compute_options, add_output_options
+from CovidLesionSegLogic.cli.progress import Reporter
+from CovidLesionSegLogic.cli.signals import cancel_on_signals
+
+if TYPE_CHECKING:
+    from CovidLesionSegLogic.ct.volume import CTVolume
+    from CovidLesionSegLogic.engine import Cancel
+    from CovidLesionSegLogic.pipeline import SegmentationResult, SegmentOptions
+
+EPILOG = """\
+examples:
+  covid-lesion-seg segment CT_FOLDER -o results
+  covid-lesion-seg segment scan.nii.gz -o results --lungs lungs.nii.gz --device cuda:0
+  covid-lesion-seg segment CT_FOLDER -o results --format nii.gz --probability --name patient7
+
+For a study called NAME the folder DIR gets: NAME.seg.nrrd, NAME_labels.nii.gz,
+NAME_lungs.nii.gz, NAME_probability.nii.gz (with --probability), NAME_quantification.json and
+.csv, NAME_overview.png, NAME_report.html. They appear whole and together, or not at all; those
+of an earlier run are replaced.
+"""
+
+
+def add_parser(commands: Any) -> Parser:
+    """Add the command to the subparsers."""
+    parser: Parser = commands.add_parser(
+        "segment",
+        help="segment one CT",
+        description="Segment and measure the lesions of one chest CT.",
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "input",
+        type=Path,
+        metavar="INPUT",
+        help="DICOM folder or file, or a .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd file in HU",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="output folder"
+    )
+    add_compute_options(parser)
+    parser.add_argument(
+        "--lungs",
+        type=Path,
+        metavar="FILE",
+        help="lung mask (1 right, 2 left) to use instead of finding the lungs",
+    )
+    parser.add_argument(
+        "--regions",
+        type=Path,
+        metavar="FILE",
+        help="label map, lobes for instance, for which figures are given too",
+    )
+    parser.add_argument(
+        "--series", metavar="UID", help="Series Instance UID, where a folder has several series"
+    )
+    parser.add_argument(
+        "--allow-missing-slices",
+        action="store_true",
+        help="accept a DICOM series with gaps (a warning is kept in the result)",
+    )
+    parser.add_argument(
+        "--name", metavar="NAME", help="beginning of the file names (default: from the input)"
+    )
+    add_output_options(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace, reporter: Reporter) -> int:
+    """Run the command."""
+    from CovidLesionSegLogic.engine import Cancel
+
+    cancel = Cancel()
+    with cancel_on_signals(cancel):
+        options = prepare(args, reporter)
+        ct = read(args, reporter, cancel)
+        segment_and_write(ct, options, args, reporter, cancel)
+    return 0
+
+
+def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
+    """Check the whole request before any work is done."""
+    from CovidLesionSegLogic.engine import choose_device
+    from CovidLesionSegLogic.models import DEFAULT_MODEL, get_card
+    from CovidLesionSegLogic.outputs import (
+        check_formats,
+        check_output_folder,
+        check_study_name,
+        missing_notices,
+    )
+    from CovidLesionSegLogic.pipeline import SegmentOptions
+
+    args.output = check_output_folder(args.output)
+    formats = check_formats(args.format)
+    if args.name is not None:
+        check_study_name(args.name)
+    options = SegmentOptions(
+        model=args.model or DEFAULT_MODEL,
+        device=args.device,
+        threshold=args.threshold,
+        lungs=getattr(args, "lungs", None),
+        regions=getattr(args, "regions", None),
+        gate=args.gate,
+        batch_size=args.batch_size,
+        probability=args.probability,
+    )
+    get_card(options.model, "lesion")
+    choose_device(options.device)
+    chosen = args.format is not None
+    for notice in missing_notices(formats, chosen=chosen, report=not args.no_report):
+        reporter.warning(notice)
+    return options
+
+
+def read(args: argparse.Namespace, reporter: Reporter, cancel: Cancel) -> CTVolume:
+    """Read the input, heeding a wish to stop."""
+    from CovidLesionSegLogic.ct import read_ct
+
+    def progress(stage: str, done: int, total: int) -> None:
+        cancel.check()
+        reporter.progress(stage, done, total)
+
+    ct = read_ct(
+        args.input,
+        series_uid=args.series,
+        allow_missing_slices=args.allow_missing_slices,
+        progress=progress,
+    )
+    cancel.check()
+    return ct
+
+
+def segment_and_write(
+    ct: CTVolume,
+    options: SegmentOptions,
+    args: argparse.Namespace,
+    reporter: Reporter,
+    cancel: Cancel,
+) -> SegmentationResult:
+    """Segment, write the files, and tell the numbers."""
+    from CovidLesionSegLogic.cli.table import result_lines
+    from CovidLesionSegLogic.outputs import write_outputs
+    from CovidLesionSegLogic.pipeline import segment_ct
+
+    def progress(stage: str, done: int, total: int) -> None:
+        cancel.check()
+        reporter.progress(stage, done, total)
+
+    result = segment_ct(ct, options, progress=progress, cancel=cancel)
+
+    outputs = write_outputs(
+        result,
+        args.output,
+        args.format,
+        probability=args.probability,
+        report=not args.no_report,
+        name=args.name,
+        progress=progress,
+    )
+    for message in result.warnings:
+        reporter.warning(message)
+    for line in result_lines(result):
+        reporter.line(line)
+    reporter.done(outputs)
+    return result

@@ -1,0 +1,25 @@
+"""The files of one result, all of them or none.
+
+This room stands below ``mrml`` and ``report``, whose writers it calls, and above ``batch`` and
+``cli``, which call it.
+"""
+
+from CovidLesionSegLogic.outputs.folder import check_output_folder, staged_folder
+from CovidLesionSegLogic.outputs.names import check_study_name, file_stem
+from CovidLesionSegLogic.outputs.write import (
+    FORMATS,
+    check_formats,
+    missing_notices,
+    write_outputs,
+)
+
+__all__ = [
+    "FORMATS",
+    "check_formats",
+    "check_output_folder",
+    "check_study_name",
+    "file_stem",
+    "missing_notices",
+    "staged_folder",
+    "write_outputs",
+]

@@ -1,0 +1,106 @@
+"""An output folder that a failed run leaves as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from CovidLesionSegLogic.errors import RequestError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+_FULL_BYTES = 1_000_000
+
+
+def check_output_folder(folder: str | Path) -> Path:
+    """Make sure, before any work, that files can be written into ``folder``.
+
+    It need not exist yet; nothing is created. Returns the absolute path; raises RequestError.
+    """
+    folder = Path(folder).absolute()
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise RequestError(
+            f"The output folder {folder} cannot be used: {there} is not a folder; choose another."
+        )
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise write_error(folder, error) from error
+    return folder
+
+
+def write_error(folder: Path, error: OSError) -> RequestError:
+    """A sentence for an error of the file system; exit code 2, as the output was badly chosen."""
+    if error.errno in _FULL:
+        return RequestError(
+            f"The disk that holds {folder} is full; free some space or choose another output "
+            "folder."
+        )
+    return RequestError(
+        f"The output folder {folder} cannot be written ({error.strerror or error}); choose "
+        "another or change its rights."
+    )
+
+
+def _disk_is_full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < _FULL_BYTES
+
+
+@contextlib.contextmanager
+def staged_folder(folder: str | Path) -> Iterator[Path]:
+    """Yield an empty hidden folder inside ``folder``; on success its files move into ``folder``.
+
+    When the body or a move fails, ``folder`` is as it was: new files are taken away, replaced ones
+    put back, and folders made for the purpose removed.
+
+    Raises
+    ------
+    RequestError
+        The folder cannot be written or its disk is full.
+    """
+    folder = Path(folder).absolute()
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
+            fresh, replaced = Path(temporary, "new"), Path(temporary, "old")
+            fresh.mkdir()
+            replaced.mkdir()
+            yield fresh
+            _move_all(fresh, folder, replaced)
+    except BaseException as error:
+        for path in made:  # innermost first; one that is in use by now stays
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        if isinstance(error, OSError):
+            raise write_error(folder, error) from error
+        if isinstance(error, RuntimeError) and _disk_is_full(folder.parent):
+            # Writers in C++ say only that a write failed.
+            raise write_error(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
+        raise
+
+
+def _move_all(fresh: Path, folder: Path, replaced: Path) -> None:
+    moved: list[str] = []
+    kept: list[str] = []
+    try:
+        for path in sorted(fresh.iterdir()):
+            if (folder / path.name).exists():
+                os.replace(folder / path.name, replaced / path.name)
+                kept.append(path.name)
+            os.replace(path, folder / path.name)
+            moved.append(path.name)
+    except BaseException:
+        for name in moved:
+            (folder / name).unlink()
+        for name in kept:
+            os.replace(replaced / name, folder / name)
+        raise

@@ -1,0 +1,29 @@
+"""Study names that are safe as the beginning of a file name on every system."""
+
+from __future__ import annotations
+
+import re
+
+from CovidLesionSegLogic.errors import RequestError
+
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?\Z", re.IGNORECASE)
+MAX_LENGTH = 100
+
+
+def file_stem(name: str) -> str:
+    """``name`` with what a file name may not hold replaced by "_"; "ct" when nothing is left."""
+    stem = _FORBIDDEN.sub("_", name).strip(" .").lstrip("-")[:MAX_LENGTH].rstrip(" .")
+    if _RESERVED.match(stem):
+        stem = f"_{stem}"
+    return stem or "ct"
+
+
+def check_study_name(name: str) -> str:
+    """A name the user chose, as it is; RequestError when it cannot begin a file name."""
+    if name != file_stem(name):
+        raise RequestError(
+            f"'{name}' cannot be used as a name: choose at most {MAX_LENGTH} characters that may "
+            f"stand in a file name, such as '{file_stem(name)}'."
+        )
+    return name

@@ -1,0 +1,7 @@
+"""Segment one CT: the one path that panel, console, batch and worker use."""
+
+from CovidLesionSegLogic.pipeline.options import SegmentOptions
+from CovidLesionSegLogic.pipeline.result import SegmentationResult
+from CovidLesionSegLogic.pipeline.segment import segment_ct
+
+__all__ = ["SegmentOptions", "SegmentationResult", "segment_ct"]

@@ -1,0 +1,79 @@
+"""From probabilities to labels: thresholds, one class per voxel, inside the lungs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CovidLesionSegLogic.models import LesionClass
+
+LUNG_DILATION_MM = 3.0
+"""In-plane: lesions at the pleura reach a little beyond a lung mask drawn by density."""
+
+
+def label_slice(
+    probability: NDArray[np.float32], classes: Sequence[LesionClass], threshold: float | None
+) -> NDArray[np.uint8]:
+    """Labels of one slice.
+
+    A voxel gets the class with the highest probability among those at or over their threshold;
+    of two equal ones the first.
+
+    Parameters
+    ----------
+    probability
+        (classes, h, w), 0...1.
+    classes
+        In the order of the probabilities.
+    threshold
+        For every class; None: each class's own.
+
+    Returns
+    -------
+    ndarray
+        (h, w), uint8: the classes' ``label`` values, 0 background.
+    """
+    limits = np.array(
+        [c.threshold if threshold is None else threshold for c in classes], np.float32
+    )
+    over = np.where(probability >= limits[:, None, None], probability, -1)
+    best = over.argmax(axis=0)
+    found = over.max(axis=0) >= 0
+    values = np.array([c.label for c in classes], np.uint8)
+    return np.where(found, values[best], 0).astype(np.uint8)
+
+
+def near_lung(mask: NDArray[Any], spacing: tuple[float, float]) -> NDArray[np.bool_]:
+    """Pixels at most 3 mm from a lung pixel in the plane.
+
+    Parameters
+    ----------
+    mask
+        (h, w), non-zero inside the lungs.
+    spacing
+        (row, column) spacing, mm.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    inside = mask != 0
+    if not inside.any():
+        return inside
+    return np.asarray(distance_transform_edt(~inside, sampling=spacing) <= LUNG_DILATION_MM)
+
+
+def remove_small(labels: NDArray[np.uint8], min_voxels: int) -> int:
+    """Clear connected lesions (26-neighbours, all classes together) of fewer voxels, in place.
+
+    Returns the number of lesions removed.
+    """
+    from scipy.ndimage import label
+
+    components, count = label(labels != 0, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(components.ravel(), minlength=count + 1)
+    small = sizes < min_voxels
+    small[0] = False
+    labels[small[components]] = 0
+    return int(small.sum())

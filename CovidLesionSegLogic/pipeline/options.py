@@ -1,0 +1,64 @@
+"""The one parameter object of a segmentation, for panel, console, command line and worker."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from CovidLesionSegLogic.errors import InputError, RequestError
+from CovidLesionSegLogic.models import DEFAULT_MODEL
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """What the user may choose; wrong values raise RequestError, missing files InputError.
+
+    Parameters
+    ----------
+    model
+        Name of an installed lesion model.
+    device
+        "auto", "cpu", "cuda", "cuda:N" or "mps".
+    threshold
+        Probability from which a voxel counts, for every class; None: as the model card says.
+    lungs
+        A lung mask file on the CT's grid (1 right, 2 left, or 1 for both) instead of an own one.
+    regions
+        A label map file (lobes, for instance) for which figures are given too.
+    gate
+        Whether the model's slice classifier decides which slices are segmented; None: as the
+        model was made. Only for models that have one.
+    batch_size
+        Slices that go through the network together; None: by device.
+    probability
+        Keep the probability maps in the result.
+    """
+
+    model: str = DEFAULT_MODEL
+    device: str = "auto"
+    threshold: float | None = None
+    lungs: Path | None = None
+    regions: Path | None = None
+    gate: bool | None = None
+    batch_size: int | None = None
+    probability: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise RequestError(
+                f"The threshold must lie between 0 and 1 (both excluded), not {self.threshold:g}."
+            )
+        if self.batch_size is not None and self.batch_size < 1:
+            raise RequestError(f"The batch size must be at least 1, not {self.batch_size}.")
+        for field in ("lungs", "regions"):
+            value = getattr(self, field)
+            if value is None:
+                continue
+            object.__setattr__(self, field, Path(value))
+            if not Path(value).is_file():
+                raise InputError(f"The {field} file {value} does not exist; check its path.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, for the provenance."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}

@@ -1,0 +1,198 @@
+"""The one path from a CT to lesions, lungs and numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CovidLesionSegLogic.ct import read_labels, to_canonical
+from CovidLesionSegLogic.ct.volume import CTVolume
+from CovidLesionSegLogic.engine import (
+    Cancel,
+    Progress,
+    choose_device,
+    default_batch_size,
+    describe_device,
+    no_progress,
+    predict_slices,
+)
+from CovidLesionSegLogic.engine.device import unused_gpu_notice
+from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.models import ModelCard, get_card, load_network
+from CovidLesionSegLogic.pipeline import provenance
+from CovidLesionSegLogic.pipeline.labelling import label_slice, near_lung, remove_small
+from CovidLesionSegLogic.pipeline.lung_stage import find_lungs
+from CovidLesionSegLogic.pipeline.options import SegmentOptions
+from CovidLesionSegLogic.pipeline.resources import StageClock, peak_memory_mb
+from CovidLesionSegLogic.pipeline.result import SegmentationResult
+from CovidLesionSegLogic.quantify import quantify
+
+
+def segment_ct(
+    ct: CTVolume,
+    options: SegmentOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> SegmentationResult:
+    """Segment the lesions of one chest CT.
+
+    The lungs are found, the network runs over the slices that have lung, each voxel over its
+    class's threshold and at most 3 mm (in plane) from the lungs becomes lesion, everything goes
+    back onto the CT's own grid and is measured. The same input and options on the same device
+    give the same result.
+
+    Parameters
+    ----------
+    ct
+        HU, any axis order (:func:`CovidLesionSegLogic.ct.read_ct`).
+    options
+        What the user chose; None: the defaults.
+    progress
+        Called with (stage, done, total); the stages are "load", "lungs", "segment", "quantify".
+    cancel
+        Set from another thread or a signal handler to stop early.
+
+    Raises
+    ------
+    RequestError
+        Unknown model, device not there, gate asked of a model without one.
+    InputError
+        No lungs, a damaged weight file, a mask that does not fit, too little memory.
+    CancelledError
+        Stopping was asked for.
+    """
+    options = options or SegmentOptions()
+    cancel = cancel or Cancel()
+    report = _cancellable(progress or no_progress, cancel)
+    clock = StageClock()
+    started = provenance.now()
+    warnings: list[str] = []
+
+    report("load", 0, 1)
+    with clock.stage("load"):
+        card = get_card(options.model, "lesion")
+        _check_gate(card, options)
+        device = choose_device(options.device)
+        _add(warnings, unused_gpu_notice(device))
+        canonical, reorientation = to_canonical(ct)
+        _add(warnings, *canonical.warnings)
+        regions = None
+        if options.regions is not None:
+            regions = read_labels(options.regions, ct, notes=warnings)
+        network = load_network(card, device)
+    report("load", 1, 1)
+
+    with clock.stage("lungs"):
+        lungs = find_lungs(
+            ct,
+            canonical,
+            reorientation,
+            options,
+            device=device,
+            progress=report,
+            cancel=cancel,
+        )
+        _add(warnings, *lungs.warnings)
+    cancel.check()
+
+    with clock.stage("segment"):
+        _add(warnings, *_value_notices(canonical))
+        labels = np.zeros(canonical.shape, np.uint8)
+        maps = _empty_maps(card, canonical) if options.probability else None
+        row_column = (canonical.spacing[1], canonical.spacing[0])
+        for one in predict_slices(
+            canonical.array,
+            lungs.mask,
+            network,
+            card,
+            device=device,
+            batch_size=options.batch_size,
+            progress=report,
+            cancel=cancel,
+            notice=lambda message: _add(warnings, message),
+        ):
+            part = (one.index, *one.box.slices)
+            if maps is not None:
+                maps[(slice(None), *part)] = one.probability
+            found = label_slice(one.probability, card.classes, options.threshold)
+            if found.any():
+                labels[part] = found * near_lung(lungs.mask[part], row_column)
+        if card.postprocess.min_volume_ml > 0:
+            smallest = math.ceil(card.postprocess.min_volume_ml / canonical.voxel_volume_ml)
+            remove_small(labels, smallest)
+    cancel.check()
+
+    report("quantify", 0, 1)
+    with clock.stage("quantify"):
+        own_labels = np.ascontiguousarray(reorientation.restore(labels))
+        own_lungs = np.ascontiguousarray(reorientation.restore(lungs.mask))
+        own_maps = None if maps is None else np.ascontiguousarray(reorientation.restore(maps))
+        quantification = quantify(ct, own_labels, own_lungs, card.classes, regions=regions)
+        _add(warnings, *quantification.warnings)
+    report("quantify", 1, 1)
+
+    return SegmentationResult(
+        ct=ct,
+        labels=own_labels,
+        lungs=own_lungs,
+        probability=own_maps,
+        classes=card.classes,
+        quantification=quantification,
+        provenance={
+            "software": provenance.software_record(),
+            "model": provenance.model_record(card),
+            "lungs": {
+                "method": lungs.method,
+                "model": provenance.model_record(lungs.model),
+            },
+            "options": options.to_dict(),
+            "thresholds": {
+                c.name: c.threshold if options.threshold is None else options.threshold
+                for c in card.classes
+            },
+            "batch_size": options.batch_size or default_batch_size(device),
+            "input": provenance.input_record(ct),
+            "device": describe_device(device),
+            "started": started,
+            "seconds": dict(clock.seconds),
+            "peak_memory_mb": peak_memory_mb(),
+        },
+        warnings=tuple(warnings),
+    )
+
+
+def _cancellable(progress: Progress, cancel: Cancel) -> Progress:
+    """Progress that also heeds ``cancel``: a stage that only reports can be stopped too."""
+
+    def report(stage: str, done: int, total: int) -> None:
+        cancel.check()
+        progress(stage, done, total)
+
+    return report
+
+
+def _check_gate(card: ModelCard, options: SegmentOptions) -> None:
+    if options.gate and "gate" not in card.architecture:
+        raise RequestError(
+            f"The model '{card.name}' has no gate (a classifier that decides which slices are "
+            "segmented); leave --gate out."
+        )
+
+
+def _add(warnings: list[str], *messages: str) -> None:
+    """Append what is not empty and not yet said."""
+    warnings.extend(m for m in dict.fromkeys(messages) if m and m not in warnings)
+
+
+def _value_notices(ct: CTVolume) -> list[str]:
+    if ct.array.dtype.kind != "f" or all(np.isfinite(plane).all() for plane in ct.array):
+        return []
+    return ["Some voxels hold no finite number; they were taken as air."]
+
+
+def _empty_maps(card: ModelCard, ct: CTVolume) -> NDArray[Any]:
+    return np.zeros((len(card.classes), *ct.shape), np.float16)
