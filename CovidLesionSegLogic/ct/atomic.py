@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from CovidLesionSegLogic.errors import RequestError
+
+_FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -46,6 +49,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if not temporary.exists():
             raise FileNotFoundError(f"nothing was written for {final}")
         os.replace(temporary, final)
+    except OSError as error:
+        if error.errno not in _FULL_OR_FORBIDDEN:
+            raise
+        raise RequestError(
+            f"{final} cannot be written ({error.strerror}): free some space or choose another "
+            "output folder."
+        ) from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.dicom_header import FrameHeader
 from CovidLesionSegLogic.ct.dicom_pixels import decode_planes, same_pixels, syntax_name
-from CovidLesionSegLogic.ct.dicom_series import choose_series, scan
+from CovidLesionSegLogic.ct.dicom_scan import scan
+from CovidLesionSegLogic.ct.dicom_series import choose_series
 from CovidLesionSegLogic.ct.dicom_stack import Stack, build_stack
 from CovidLesionSegLogic.ct.formats import study_name
 from CovidLesionSegLogic.ct.straighten import fill_heights, straighten
@@ -37,19 +38,17 @@ def read_dicom(
     """
     found = scan(path, progress)
     frames, notes = choose_series(found, series_uid)
+    if any(f.frames > 1 and f.position is None for f in frames):
+        raise InputError(
+            f"{frames[0].path} is a multi-frame file without positions for its frames "
+            "(PerFrameFunctionalGroupsSequence): export the series as single-frame CT images."
+        )
     if path.is_file() and len(frames) == 1:
         raise InputError(
             f"{path} is a single slice, but a CT volume needs several: give the folder that holds "
             f"the whole series ({path.resolve().parent})."
         )
-    if len(frames) > 1 and any(f.frames > 1 and f.position is None for f in frames):
-        raise InputError(
-            f"{frames[0].path} is a multi-frame file without positions for its frames "
-            "(PerFrameFunctionalGroupsSequence): export the series as single-frame CT images."
-        )
-    stack = build_stack(
-        frames, same_pixels=same_pixels, allow_missing_slices=allow_missing_slices
-    )
+    stack = build_stack(frames, same_pixels=same_pixels, allow_missing_slices=allow_missing_slices)
     planes = decode_planes(stack.frames, progress=progress)
     array, origin = _on_grid(planes.array, stack)
     voxels = clean_hounsfield(array, path)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from CovidLesionSegLogic.ct.dicom_attributes import floats, integer, number, strings, upper
+from CovidLesionSegLogic.ct.dicom_file import pixels_complete
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -21,15 +23,44 @@ CT_CLASSES = {
 }
 
 KEYWORDS = (
-    "SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID Modality Manufacturer "
-    "ManufacturerModelName SeriesDescription SliceThickness ConvolutionKernel ContentTime "
-    "AcquisitionTime StudyInstanceUID SeriesInstanceUID SeriesNumber AcquisitionNumber "
-    "InstanceNumber ImagePositionPatient ImageOrientationPatient TemporalPositionIdentifier "
-    "SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing "
-    "BitsAllocated BitsStored PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit "
-    "RescaleIntercept RescaleSlope RescaleType LossyImageCompression "
-    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
-).split()
+    "SpecificCharacterSet",
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "SeriesDescription",
+    "SliceThickness",
+    "ConvolutionKernel",
+    "ContentTime",
+    "AcquisitionTime",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "AcquisitionNumber",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "TemporalPositionIdentifier",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "LossyImageCompression",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +69,9 @@ class FrameHeader:
 
     ``position`` and the two unit vectors of ``orientation`` (along a row, along a column) are
     LPS mm; ``spacing`` is (between rows, between columns) mm; ``padding`` is the inclusive range
-    of stored values that mark "no data"; ``file_rescale`` is the first frame's slope and intercept. A value that is absent or malformed is None.
+    of stored values that mark "no data"; ``file_rescale`` is the slope and intercept of the file's
+    first frame; ``phase`` holds the attributes that tell volumes within a series apart. A value
+    that is absent or malformed is None.
     """
 
     path: Path
@@ -82,7 +115,7 @@ class FrameHeader:
         """Unit vector across the slice: row x column direction, LPS."""
         if self.orientation is None:
             return None
-        normal = np.cross(self.orientation[:3], self.orientation[3:])
+        normal = np.cross(self.orientation[:3], self.orientation[3:]).astype(np.float64)
         length = float(np.linalg.norm(normal))
         return normal / length if length > 0 else None
 
@@ -120,62 +153,20 @@ def read_headers(path: Path) -> list[FrameHeader]:
             dataset = pydicom.dcmread(
                 stream, stop_before_pixels=True, specific_tags=list(KEYWORDS), force=True
             )
-            complete = _pixels_complete(stream, dataset)
+            complete = pixels_complete(stream, dataset)
             return list(_frames(path, dataset, complete))
         except Exception as error:  # pydicom raises many kinds on damaged files
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def looks_like_dicom(path: Path) -> bool:
-    """Whether the file has the DICOM mark, or starts as old files without preamble do."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(132)
-    except OSError:
-        return False
-    if head[128:132] == b"DICM":
-        return True
-    # group 0002 or 0008 first, then a small even-group element: written before Part 10 existed
-    return len(head) == 132 and head[0] in (2, 8) and head[1] == 0 and head[3] == 0 and (
-        head[4:6] in (b"UI", b"UL", b"CS", b"LO", b"SH", b"DA") or head[6:8] == b"\0\0"
-    )
-
-
-def _pixels_complete(stream: BinaryIO, dataset: Dataset) -> bool:
-    """Whether the pixel data that starts here is all there, judged by the lengths it declares."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if syntax is not None and syntax.is_deflated:
-        return True  # zlib itself notices
-    start = stream.tell()
-    size = os.fstat(stream.fileno()).st_size
-    if start >= size:
-        return False
-    if syntax is None or not syntax.is_encapsulated:
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        bits = int(dataset.get("BitsAllocated") or 16) * int(dataset.get("SamplesPerPixel") or 1)
-        pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * frames
-        return start + 8 + pixels * bits // 8 <= size
-    stream.seek(start + 12)  # tag, VR, reserved, undefined length
-    while True:
-        item = stream.read(8)
-        if len(item) < 8:
-            return False
-        if item[:4] == b"\xfe\xff\xdd\xe0":
-            return True
-        end = stream.tell() + int.from_bytes(item[4:], "little")
-        if item[:4] != b"\xfe\xff\x00\xe0" or end > size:
-            return False
-        stream.seek(end)
-
-
 def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeader]:
     get = dataset.get
     meta = getattr(dataset, "file_meta", None)
-    signed = _integer(get("PixelRepresentation")) == 1
+    signed = integer(get("PixelRepresentation")) == 1
     header = FrameHeader(
         path=path,
         frame=0,
-        frames=max(1, _integer(get("NumberOfFrames")) or 1),
+        frames=max(1, integer(get("NumberOfFrames")) or 1),
         transfer_syntax=str((meta.get("TransferSyntaxUID") if meta else None) or ""),
         complete=complete,
         sop_class=str(get("SOPClassUID") or ""),
@@ -183,39 +174,47 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
         series_uid=str(get("SeriesInstanceUID") or ""),
         study_uid=str(get("StudyInstanceUID") or ""),
         modality=str(get("Modality") or "").strip().upper(),
-        image_type=_upper(get("ImageType")),
+        image_type=upper(get("ImageType")),
         description=str(get("SeriesDescription") or "").strip(),
-        series_number=_integer(get("SeriesNumber")),
-        instance_number=_integer(get("InstanceNumber")),
-        rows=_integer(get("Rows")) or 0,
-        columns=_integer(get("Columns")) or 0,
-        samples=_integer(get("SamplesPerPixel")) or 1,
+        series_number=integer(get("SeriesNumber")),
+        instance_number=integer(get("InstanceNumber")),
+        rows=integer(get("Rows")) or 0,
+        columns=integer(get("Columns")) or 0,
+        samples=integer(get("SamplesPerPixel")) or 1,
         photometric=str(get("PhotometricInterpretation") or "").strip(),
-        bits_allocated=_integer(get("BitsAllocated")) or 16,
-        bits_stored=_integer(get("BitsStored")) or _integer(get("BitsAllocated")) or 16,
+        bits_allocated=integer(get("BitsAllocated")) or 16,
+        bits_stored=integer(get("BitsStored")) or integer(get("BitsAllocated")) or 16,
         signed=signed,
-        position=_floats(get("ImagePositionPatient"), 3),
-        orientation=_floats(get("ImageOrientationPatient"), 6),
-        spacing=_floats(get("PixelSpacing"), 2),
-        slope=_number(get("RescaleSlope")),
-        intercept=_number(get("RescaleIntercept")),
+        position=floats(get("ImagePositionPatient"), 3),
+        orientation=floats(get("ImageOrientationPatient"), 6),
+        spacing=floats(get("PixelSpacing"), 2),
+        slope=number(get("RescaleSlope")),
+        intercept=number(get("RescaleIntercept")),
         file_rescale=(1.0, 0.0),
         rescale_type=str(get("RescaleType") or "").strip().upper(),
         padding=_padding(dataset, signed),
         lossy=str(get("LossyImageCompression") or "").strip() == "01",
         manufacturer=str(get("Manufacturer") or "").strip(),
         model=str(get("ManufacturerModelName") or "").strip(),
-        kernel="\\".join(_strings(get("ConvolutionKernel"))),
-        thickness=_number(get("SliceThickness")),
+        kernel="\\".join(strings(get("ConvolutionKernel"))),
+        thickness=number(get("SliceThickness")),
         phase=tuple(
             (keyword, str(get(keyword) if get(keyword) is not None else ""))
-            for keyword in ("AcquisitionNumber", "TemporalPositionIdentifier", "AcquisitionTime",
-                            "ContentTime", "ImageType", "ConvolutionKernel")
+            for keyword in (
+                "AcquisitionNumber",
+                "TemporalPositionIdentifier",
+                "AcquisitionTime",
+                "ContentTime",
+                "ImageType",
+                "ConvolutionKernel",
+            )
         ),
     )
     shared = (get("SharedFunctionalGroupsSequence") or [None])[0]
     groups = get("PerFrameFunctionalGroupsSequence") or []
     if not groups:
+        if header.frames > 1:  # the one position in the header cannot be that of every frame
+            header = replace(header, position=None)
         yield replace(header, file_rescale=header.rescale)
         return
     for index, group in enumerate(groups):
@@ -234,18 +233,18 @@ def _enhanced(header: FrameHeader, group: Dataset, shared: Dataset | None) -> Fr
                 return items[0].get(keyword)
         return None
 
-    slope = _number(value("PixelValueTransformationSequence", "RescaleSlope"))
-    frame_type = _upper(value("CTImageFrameTypeSequence", "FrameType"))
-    kernel = _strings(value("CTReconstructionSequence", "ConvolutionKernel"))
+    slope = number(value("PixelValueTransformationSequence", "RescaleSlope"))
+    frame_type = upper(value("CTImageFrameTypeSequence", "FrameType"))
+    kernel = strings(value("CTReconstructionSequence", "ConvolutionKernel"))
     return replace(
         header,
-        position=_floats(value("PlanePositionSequence", "ImagePositionPatient"), 3),
-        orientation=_floats(value("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
-        spacing=_floats(value("PixelMeasuresSequence", "PixelSpacing"), 2),
-        thickness=_number(value("PixelMeasuresSequence", "SliceThickness")),
+        position=floats(value("PlanePositionSequence", "ImagePositionPatient"), 3),
+        orientation=floats(value("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+        spacing=floats(value("PixelMeasuresSequence", "PixelSpacing"), 2),
+        thickness=number(value("PixelMeasuresSequence", "SliceThickness")),
         slope=slope if slope is not None else header.slope,
         intercept=(
-            _number(value("PixelValueTransformationSequence", "RescaleIntercept"))
+            number(value("PixelValueTransformationSequence", "RescaleIntercept"))
             if slope is not None
             else header.intercept
         ),
@@ -267,9 +266,8 @@ def _enhanced(header: FrameHeader, group: Dataset, shared: Dataset | None) -> Fr
 
 def _padding(dataset: Dataset, signed: bool) -> tuple[int, int] | None:
     """Stored values that mean "outside the scan" (PS3.3 C.7.5.1.1.2), lowest and highest."""
-    ends = [
-        _integer(dataset.get(keyword)) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")
-    ]
+    keywords = "PixelPaddingValue", "PixelPaddingRangeLimit"
+    ends = [integer(dataset.get(keyword)) for keyword in keywords]
     if ends[0] is None:
         return None
     # often written as US although the pixels are signed: 63536 stands for -2000
@@ -277,39 +275,3 @@ def _padding(dataset: Dataset, signed: bool) -> tuple[int, int] | None:
         value - 65536 if signed and value > 32767 else value for value in ends if value is not None
     ]
     return min(fixed), max(fixed)
-
-
-def _strings(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    values = [value] if isinstance(value, str) else list(value)
-    return tuple(str(one).strip() for one in values)
-
-
-def _upper(value: Any) -> tuple[str, ...]:
-    return tuple(one.upper() for one in _strings(value))
-
-
-def _convert(value: Any, kind: Callable[[Any], Any]) -> Any:
-    try:
-        return kind(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _number(value: Any) -> float | None:
-    number = None if value is None else _convert(value, float)
-    return number if number is not None and np.isfinite(number) else None
-
-
-def _integer(value: Any) -> int | None:
-    return None if value is None else _convert(value, int)
-
-
-def _floats(value: Any, count: int) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    numbers = _convert(value, lambda values: tuple(float(one) for one in values))
-    if numbers is None or len(numbers) != count or not np.isfinite(numbers).all():
-        return None
-    return tuple(numbers)

@@ -24,7 +24,7 @@ from CovidLesionSegLogic.errors import InputError
 
 Progress = Callable[[str, int, int], None]
 TISSUE_HU = (-900.0, 3000.0)
-"""A padding value in this range is also a tissue's: it counts only from the slice's edge inwards."""
+"""A padding value in this range is also a tissue's: it counts only where it reaches the edge."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ def check_decodable(frame: FrameHeader) -> None:
         raise InputError(
             f"{frame.path} has a RescaleSlope of 0, which makes every pixel the same: export the "
             "series again."
+        )
+    if (frame.slope is None or frame.intercept is None) and not frame.signed:
+        missing = "RescaleSlope" if frame.slope is None else "RescaleIntercept"
+        raise InputError(
+            f"{frame.path} has no {missing}, so its stored values (from 0 up) cannot become "
+            "Hounsfield units: export the series again with complete headers."
         )
     if frame.rescale_type not in ("", "HU", "US"):
         raise InputError(
@@ -200,7 +206,7 @@ def _remarks(frames: tuple[FrameHeader, ...], array: NDArray[Any]) -> tuple[str,
                 f"{first.path} is MONOCHROME1 and its air is brighter than tissue, so its stored "
                 "values are inverted and not Hounsfield units: export the original series."
             )
-        messages.append("The slices are MONOCHROME1 (shown inverted); their HU were kept as stored.")
+        messages.append("The slices are MONOCHROME1 (shown inverted); their HU were kept.")
     if any(f.slope is None or f.intercept is None for f in frames):
         messages.append(
             "RescaleSlope or RescaleIntercept is missing; the stored values were taken as HU."

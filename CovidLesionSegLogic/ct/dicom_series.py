@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import warnings as python_warnings
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from CovidLesionSegLogic.ct.dicom_header import (
-    CT_CLASSES,
-    FrameHeader,
-    looks_like_dicom,
-    read_headers,
-)
+from CovidLesionSegLogic.ct.dicom_header import CT_CLASSES, FrameHeader
+from CovidLesionSegLogic.ct.dicom_scan import FolderScan, scan
 from CovidLesionSegLogic.errors import InputError
 
-Progress = Callable[[str, int, int], None]
+AXIAL_COSINE = float(np.cos(np.pi / 4))
 
 
 @dataclass(frozen=True)
@@ -37,42 +32,6 @@ class SeriesInfo:
     spacing: tuple[float, float, float] | None
     chosen: bool
     why: str
-
-
-@dataclass
-class FolderScan:
-    """All DICOM images below a folder by series, and what was skipped."""
-
-    root: Path
-    series: dict[str, list[FrameHeader]] = field(default_factory=dict)
-    foreign: list[Path] = field(default_factory=list)
-    broken: list[tuple[Path, str]] = field(default_factory=list)
-
-
-def scan(path: Path, progress: Progress | None = None) -> FolderScan:
-    """Read the headers of a DICOM file, or of all files in a folder and its subfolders.
-
-    Raises
-    ------
-    InputError
-        When there is no DICOM image at all.
-    """
-    files = [path] if path.is_file() else _files_below(path)
-    result = FolderScan(path)
-    with python_warnings.catch_warnings():
-        python_warnings.simplefilter("ignore")
-        for number, file in enumerate(files, 1):
-            if file.name.upper() == "DICOMDIR":
-                continue
-            if not looks_like_dicom(file):
-                result.foreign.append(file)
-            else:
-                _add(result, file)
-            if progress is not None and (number % 16 == 0 or number == len(files)):
-                progress("scan", number, len(files))
-    if not result.series:
-        _refuse_empty(result, len(files))
-    return result
 
 
 def list_series(folder: str | os.PathLike[str]) -> list[SeriesInfo]:
@@ -107,21 +66,19 @@ def choose_series(
     InputError
         When the asked UID is not there, or no series is a CT volume (naming the modalities).
     """
-    warnings = _skipped(found)
+    warnings = found.skipped()
     if series_uid is not None:
         frames = found.series.get(series_uid)
         if frames is None:
             known = ", ".join(sorted(found.series))
-            raise InputError(
-                f"{found.root} holds no series {series_uid}: choose one of {known}."
-            )
+            raise InputError(f"{found.root} holds no series {series_uid}: choose one of {known}.")
         obstacle = _obstacle(frames)
         if obstacle is not None:
             raise InputError(
                 f"Series {series_uid} in {found.root} is not a CT volume ({obstacle}): "
                 "choose a CT series."
             )
-        return _usable(frames), warnings
+        return _usable(frames), warnings + _notes(frames)
     ranked = sorted(found.series.values(), key=_rank)
     frames = ranked[0]
     obstacle = _obstacle(frames)
@@ -141,67 +98,23 @@ def choose_series(
         )
     if others and len({fs[0].study_uid for fs in [frames, *others]}) > 1:
         warnings += ("The CT series in this folder belong to different studies.",)
+    return usable, warnings + _notes(frames)
+
+
+def _notes(frames: list[FrameHeader]) -> tuple[str, ...]:
+    """What a reader should know about the planes taken from a series."""
+    usable = _usable(frames)
+    notes: list[str] = []
+    if len(usable) < len(frames):
+        notes.append(
+            f"{len(frames) - len(usable)} localiser, derived or captured image(s) within the "
+            "series were left out."
+        )
     if usable[0].is_derived:
-        warnings += ("Only a derived CT series was found (reformatted or post-processed).",)
+        notes.append("The series is marked as derived (reformatted or post-processed).")
     if not _is_axial(usable):
-        warnings += ("No axial series was found; a reformatted (not axial) one was read.",)
-    return usable, warnings
-
-
-def _files_below(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(root, name) for name in sorted(names) if not name.startswith(".")]
-    return [file for file in found if file.is_file()]
-
-
-def _add(result: FolderScan, file: Path) -> None:
-    try:
-        frames = read_headers(file)
-    except ValueError as error:
-        result.broken.append((file, str(error)))
-        return
-    if not frames or not frames[0].series_uid:
-        result.broken.append((file, "SeriesInstanceUID is missing"))
-    elif frames[0].rows == 0 or frames[0].columns == 0:
-        result.foreign.append(file)  # a DICOM object without an image: report, presentation state
-    else:
-        result.series.setdefault(frames[0].series_uid, []).extend(frames)
-
-
-def _refuse_empty(result: FolderScan, files: int) -> None:
-    root = result.root
-    if result.broken:
-        file, why = result.broken[0]
-        raise InputError(f"{file} cannot be read as DICOM ({why}): copy or export it again.")
-    if root.is_file():
-        raise InputError(f"{root} holds no DICOM image: give a CT image or its folder.")
-    if files == 0:
-        raise InputError(f"The folder {root} holds no files: give the folder of a CT series.")
-    volumes = [f for f in result.foreign if f.name.lower().endswith((".nii", ".nii.gz", ".nrrd",
-                                                                     ".mha", ".mhd", ".nhdr"))]
-    hint = f"give the file itself, such as {volumes[0]}" if volumes else (
-        "give the folder of a CT series"
-    )
-    raise InputError(f"None of the {files} files in {root} is a DICOM image: {hint}.")
-
-
-def _skipped(found: FolderScan) -> tuple[str, ...]:
-    messages: list[str] = []
-    if found.foreign:
-        names = ", ".join(file.name for file in found.foreign[:3])
-        more = ", ..." if len(found.foreign) > 3 else ""
-        messages.append(
-            f"{len(found.foreign)} file(s) that are no DICOM images were skipped ({names}{more})."
-        )
-    if found.broken:
-        names = ", ".join(f"{file.name}: {why}" for file, why in found.broken[:3])
-        messages.append(
-            f"{len(found.broken)} damaged DICOM file(s) were skipped ({names}); slices may be "
-            "missing."
-        )
-    return tuple(messages)
+        notes.append("The series is not axial; it was read as it is.")
+    return tuple(notes)
 
 
 def _usable(frames: list[FrameHeader]) -> list[FrameHeader]:
@@ -225,22 +138,31 @@ def _obstacle(frames: list[FrameHeader]) -> str | None:
 
 def _is_axial(frames: list[FrameHeader]) -> bool:
     normals = [f.normal for f in frames]
-    axial = [n for n in normals if n is not None and abs(n[2]) > np.cos(np.pi / 4)]
+    axial = [n for n in normals if n is not None and abs(n[2]) > AXIAL_COSINE]
     return 2 * len(axial) > len(frames)
 
 
+def _places(frames: list[FrameHeader]) -> NDArray[np.float64]:
+    """The different places along the normal, mm: repeated images of one slice count once."""
+    normal = frames[0].normal
+    if normal is None:
+        return np.zeros(0)
+    return np.unique(np.round([float(np.dot(f.position, normal)) for f in frames if f.position], 2))
+
+
 def _rank(frames: list[FrameHeader]) -> tuple[object, ...]:
-    """Sort key: usable, original, axial, most slices, thinnest, then the series number."""
+    """Sort key: usable first, then by the number of slices, ties to the thinner, then by number.
+
+    A reformat (derived, or not axial) wins only over a fragment, such as the few images taken to
+    time the contrast.
+    """
     usable = _usable(frames) or frames
-    enough = len(usable) >= 3
+    weight = (0.25 if usable[0].is_derived else 1.0) * (1.0 if _is_axial(usable) else 0.01)
     thickness = usable[0].thickness
     number = usable[0].series_number
     return (
         _obstacle(frames) is not None,
-        not enough,
-        usable[0].is_derived,
-        not _is_axial(usable),
-        -len(usable),
+        -len(_places(usable)) * weight,
         thickness if thickness is not None else np.inf,
         number if number is not None else np.inf,
         usable[0].series_uid,
@@ -263,14 +185,10 @@ def _describe(frames: list[FrameHeader]) -> str:
 def _info(frames: list[FrameHeader], chosen: bool, why: str) -> SeriesInfo:
     usable = _usable(frames) or frames
     first = usable[0]
+    places = _places(usable)
     spacing = None
-    if first.spacing is not None and first.normal is not None:
-        places = np.unique(
-            np.round([np.dot(f.position, first.normal) for f in usable if f.position], 2)
-        )
-        if len(places) > 1:
-            gap = float(np.median(np.diff(places)))
-            spacing = (first.spacing[1], first.spacing[0], gap)
+    if first.spacing is not None and len(places) > 1:
+        spacing = (first.spacing[1], first.spacing[0], float(np.median(np.diff(places))))
     return SeriesInfo(
         uid=first.series_uid,
         description=first.description,

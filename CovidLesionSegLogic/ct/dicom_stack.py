@@ -157,7 +157,7 @@ def _one_orientation(frames: list[FrameHeader], warnings: list[str]) -> list[Fra
     if len(groups) > 1:
         rest = sum(len(group) for group in groups[1:])
         best = groups[0]
-        if len(groups) > 2 and len(best) < MIN_SLICES:
+        if len(best) < MIN_SLICES:
             raise InputError(
                 f"The slices of series {best[0].series_uid} in {best[0].path.parent} point in "
                 f"{len(groups)} different directions (ImageOrientationPatient): they are no "
@@ -230,9 +230,11 @@ def _one_per_place(
         for frame in frames:
             phases.setdefault(dict(frame.phase).get(keyword, ""), []).append(frame)
         sizes = [len(_places(phase, normal)) for phase in phases.values()]
-        if len(phases) < 2 or any(
-            size != len(phase) for size, phase in zip(sizes, phases.values(), strict=True)
-        ) or max(sizes) < MIN_SLICES:
+        if (
+            len(phases) < 2
+            or any(size != len(phase) for size, phase in zip(sizes, phases.values(), strict=True))
+            or max(sizes) < MIN_SLICES
+        ):
             continue
         value = max(sorted(phases), key=lambda name: len(phases[name]))
         counts = ", ".join(f"{name}: {len(phase)}" for name, phase in sorted(phases.items()))

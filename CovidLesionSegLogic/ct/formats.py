@@ -6,6 +6,9 @@ import gzip
 import re
 from pathlib import Path
 
+import numpy as np
+
+from CovidLesionSegLogic.ct.dicom_file import looks_like_dicom
 from CovidLesionSegLogic.errors import InputError
 
 SUFFIXES = {
@@ -17,6 +20,7 @@ SUFFIXES = {
     ".mhd": "metaimage",
 }
 READABLE = "a DICOM folder or file, .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd"
+NIFTI_MARKS = tuple(np.array(n, order).tobytes() for n in (348, 540) for order in ("<i4", ">i4"))
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
 
 
@@ -27,7 +31,7 @@ def suffix_of(path: Path) -> str:
 
 
 def detect_format(path: Path) -> str:
-    """"dicom", "nifti", "nrrd" or "metaimage", by suffix and then by what the file holds.
+    """ "dicom", "nifti", "nrrd" or "metaimage", by suffix and then by what the file holds.
 
     Raises
     ------
@@ -63,8 +67,6 @@ def detect_format(path: Path) -> str:
 
 
 def _by_content(path: Path, head: bytes, suffix: str) -> str:
-    from CovidLesionSegLogic.ct.dicom_header import looks_like_dicom
-
     if looks_like_dicom(path):
         return "dicom"
     if suffix in PICTURES:
@@ -78,16 +80,13 @@ def _by_content(path: Path, head: bytes, suffix: str) -> str:
 
 
 def _is_nifti(path: Path, head: bytes) -> bool:
-    if suffix_of(path) == ".nii.gz":
-        if head[:2] != b"\x1f\x8b":
-            return False
+    if head[:2] == b"\x1f\x8b":
         try:
             with gzip.open(path) as stream:
                 head = stream.read(352)
         except (OSError, EOFError):
             return False
-    size = {head[:4]}
-    return bool(size & {(n).to_bytes(4, order) for n in (348, 540) for order in ("little", "big")})
+    return head[:4] in NIFTI_MARKS
 
 
 def _is_nrrd(path: Path, head: bytes) -> bool:

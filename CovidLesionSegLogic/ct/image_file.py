@@ -46,9 +46,7 @@ def read_image_file(path: Path, kind: str) -> ImageFile:
     return ImageFile(array, origin, spacing, direction, (*notes, *warnings))
 
 
-def _read_itk(
-    path: Path, kind: str
-) -> tuple[NDArray[Any], NDArray[np.float64], tuple[str, ...]]:
+def _read_itk(path: Path, kind: str) -> tuple[NDArray[Any], NDArray[np.float64], tuple[str, ...]]:
     import SimpleITK as sitk  # noqa: N813
 
     notes = _check_header(path, kind)

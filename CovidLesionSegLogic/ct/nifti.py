@@ -6,10 +6,11 @@ Read here rather than through ITK, which refuses or silently replaces a sheared 
 from __future__ import annotations
 
 import gzip
+import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,14 @@ DATA_TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8",
     256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
+NATIVE = "<" if sys.byteorder == "little" else ">"
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class NiftiImage:
-    """A 3-D NIfTI image: ``array`` (z, y, x) in stored dtype or scaled, ``affine`` 4x4 to LPS mm."""
+    """A 3-D NIfTI image: ``array`` (z, y, x), scaled; ``affine`` 4x4 from index to LPS mm."""
 
     array: NDArray[Any]
     affine: NDArray[np.float64]
@@ -44,63 +46,73 @@ def read_nifti(path: Path) -> NiftiImage:
     InputError
         When the file is damaged, has more than three dimensions, colours or complex numbers.
     """
-    data = _load(path)
-    order, version = _layout(data, path)
-    if version == 1:
-        dims = np.frombuffer(data, f"{order}i2", 8, 40).astype(int)
-        datatype, bits = np.frombuffer(data, f"{order}i2", 2, 70)
-        pixdim = np.frombuffer(data, f"{order}f4", 8, 76).astype(float)
-        offset, slope, intercept = np.frombuffer(data, f"{order}f4", 3, 108).astype(float)
-        units = data[123]
-        qcode, scode = np.frombuffer(data, f"{order}i2", 2, 252)
-        quatern = np.frombuffer(data, f"{order}f4", 6, 256).astype(float)
-        srow = np.frombuffer(data, f"{order}f4", 12, 280).astype(float).reshape(3, 4)
-    else:
-        dims = np.frombuffer(data, f"{order}i8", 8, 16).astype(int)
-        datatype, bits = np.frombuffer(data, f"{order}i2", 2, 12)
-        pixdim = np.frombuffer(data, f"{order}f8", 8, 104)
-        offset = float(np.frombuffer(data, f"{order}i8", 1, 168)[0])
-        slope, intercept = np.frombuffer(data, f"{order}f8", 2, 176)
-        units = int(np.frombuffer(data, f"{order}i4", 1, 500)[0])
-        qcode, scode = np.frombuffer(data, f"{order}i4", 2, 344)
-        quatern = np.frombuffer(data, f"{order}f8", 6, 352)
-        srow = np.frombuffer(data, f"{order}f8", 12, 400).reshape(3, 4)
-    shape = _shape(dims, path)
-    array = _voxels(data, shape, order, int(datatype), int(bits), int(offset), path)
-    if np.isfinite(slope) and slope != 0 and (slope, intercept) != (1.0, 0.0):
-        array = array * np.float64(slope) + np.float64(intercept)
-    warnings: list[str] = []
-    if scode > 0:
-        affine = np.vstack([srow, [0.0, 0.0, 0.0, 1.0]])
-    elif qcode > 0:
-        affine = _quaternion_affine(quatern, pixdim)
-    else:
-        affine = np.diag([*pixdim[1:4], 1.0])
-        warnings.append(
-            "The file states no orientation (qform and sform codes are 0); left and right, front "
-            "and back are a guess by the NIfTI default."
-        )
-    affine[:3] *= MM_PER_UNIT.get(int(units) & 7, 1.0)
-    return NiftiImage(array, RAS_TO_LPS @ affine, tuple(warnings))
-
-
-def _load(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            stream: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
+            header = _header(stream.read(540), path)
+            array = _voxels(stream, header, path)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} cannot be unpacked ({error}), it is damaged or cut short: copy or export it "
             "again."
         ) from error
+    affine, warnings = _affine(header)
+    affine[:3] *= MM_PER_UNIT.get(header.units & 7, 1.0)
+    return NiftiImage(array, RAS_TO_LPS @ affine, warnings)
+
+
+@dataclass(frozen=True)
+class _Header:
+    order: str
+    shape: tuple[int, int, int]
+    datatype: int
+    offset: int
+    scale: tuple[float, float]
+    units: int
+    pixdim: NDArray[np.float64]
+    qform: tuple[int, NDArray[np.float64]]
+    sform: tuple[int, NDArray[np.float64]]
+
+
+def _header(data: bytes, path: Path) -> _Header:
+    """The fields that matter, at the byte offsets of nifti1.h and nifti2.h."""
+    order, version = _layout(data, path)
+
+    def get(kind: str, count: int, offset: int) -> NDArray[Any]:
+        values = np.frombuffer(data, order + kind, count, offset)
+        return values.astype(np.float64 if kind[0] == "f" else np.int64)
+
+    if version == 1:
+        dims, (datatype,), pixdim = get("i2", 8, 40), get("i2", 1, 70), get("f4", 8, 76)
+        offset, slope, intercept = get("f4", 3, 108)
+        codes, quatern, srow = get("i2", 2, 252), get("f4", 6, 256), get("f4", 12, 280)
+        units = data[123]
+    else:
+        dims, (datatype,), pixdim = get("i8", 8, 16), get("i2", 1, 12), get("f8", 8, 104)
+        (offset,), (slope, intercept) = get("i8", 1, 168), get("f8", 2, 176)
+        codes, quatern, srow = get("i4", 2, 344), get("f8", 6, 352), get("f8", 12, 400)
+        units = int(get("i4", 1, 500)[0])
+    scaled = np.isfinite([slope, intercept]).all() and slope != 0
+    return _Header(
+        order=order,
+        shape=_shape(dims, path),
+        datatype=int(datatype),
+        offset=int(offset),
+        scale=(float(slope), float(intercept)) if scaled else (1.0, 0.0),
+        units=units,
+        pixdim=pixdim,
+        qform=(int(codes[0]), quatern),
+        sform=(int(codes[1]), srow.reshape(3, 4)),
+    )
 
 
 def _layout(data: bytes, path: Path) -> tuple[str, int]:
-    for order, name in (("<", "little"), (">", "big")):
-        if data[:4] == (348).to_bytes(4, name) and len(data) >= 348:  # type: ignore[arg-type]
-            return order, 1
-        if data[:4] == (540).to_bytes(4, name) and len(data) >= 540:  # type: ignore[arg-type]
-            return order, 2
+    for order in "<>":
+        for version, size in ((1, 348), (2, 540)):
+            if data[:4] == np.array(size, f"{order}i4").tobytes() and len(data) >= size:
+                return order, version
     raise InputError(f"{path} is not a NIfTI file (its header is missing): export the CT again.")
 
 
@@ -114,33 +126,58 @@ def _shape(dims: NDArray[Any], path: Path) -> tuple[int, int, int]:
         raise InputError(
             f"{path} has {count} dimensions ({text}), but a CT has three: save one volume of it."
         )
-    sizes = (sizes + [1, 1, 1])[:3]
+    sizes = [*sizes, 1, 1, 1][:3]
     return sizes[2], sizes[1], sizes[0]
 
 
-def _voxels(
-    data: bytes,
-    shape: tuple[int, int, int],
-    order: str,
-    datatype: int,
-    bits: int,
-    offset: int,
-    path: Path,
-) -> NDArray[Any]:
-    kind = DATA_TYPES.get(datatype)
+def _voxels(stream: BinaryIO, header: _Header, path: Path) -> NDArray[Any]:
+    """The scaled voxels: int16 where they fit, else as stored or float32; no second copy."""
+    kind = DATA_TYPES.get(header.datatype)
     if kind is None:
         raise InputError(
-            f"{path} holds voxels of NIfTI data type {datatype} ({bits} bits: colour or complex), "
+            f"{path} holds voxels of NIfTI data type {header.datatype} (colour, complex or bits), "
             "not Hounsfield units: export the CT as 16-bit integers."
         )
-    count = int(np.prod(shape))
-    dtype = np.dtype(order + kind)
-    if offset < 0 or offset + count * dtype.itemsize > len(data):
-        raise InputError(
-            f"{path} is cut short ({len(data)} bytes for {count} voxels): copy or export it again."
-        )
-    array = np.frombuffer(data, dtype, count, offset).reshape(shape)
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    stream.seek(max(header.offset, 0))
+    array = np.empty(header.shape, np.dtype(header.order + kind))
+    for plane in array:
+        if stream.readinto(plane.view(np.uint8).reshape(-1)) != plane.nbytes:  # type: ignore[attr-defined]
+            raise EOFError("the voxels end early")
+    if header.order != NATIVE:
+        array = array.astype(array.dtype.newbyteorder("="))
+    slope, intercept = header.scale
+    if (slope, intercept) == (1.0, 0.0):
+        return array
+    ends = [float(array.min()) * slope + intercept, float(array.max()) * slope + intercept]
+    whole = array.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
+    fits = whole and min(ends) >= -32768 and max(ends) <= 32767
+    scaled = np.empty(header.shape, np.int16 if fits else np.float32)
+    for target, plane in zip(scaled, array, strict=True):
+        target[...] = plane * np.float64(slope) + intercept
+    return scaled
+
+
+def _affine(header: _Header) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Index to RAS in the file's units; the sform where it is usable, else the qform."""
+    (qcode, quatern), (scode, srow) = header.qform, header.sform
+    qform = _quaternion_affine(quatern, header.pixdim)
+    sform = np.vstack([srow, [0.0, 0.0, 0.0, 1.0]])
+    usable = bool(np.isfinite(sform).all()) and abs(np.linalg.det(sform[:3, :3])) > 1e-9
+    if scode > 0 and (usable or qcode <= 0):
+        corner = np.array([*header.shape[::-1], 1.0])
+        apart = np.abs((sform - qform) @ corner).max()
+        if qcode > 0 and apart > max(1.0, *np.abs(header.pixdim[1:4])):
+            return sform, (
+                f"The file's two orientations (sform and qform) differ by up to {apart:.0f}; the "
+                "sform was used.",
+            )
+        return sform, ()
+    if qcode > 0:
+        return qform, ()
+    return np.diag([*header.pixdim[1:4], 1.0]), (
+        "The file states no orientation (qform and sform codes are 0); left and right, front "
+        "and back are a guess by the NIfTI default.",
+    )
 
 
 def _quaternion_affine(quatern: NDArray[Any], pixdim: NDArray[Any]) -> NDArray[np.float64]:

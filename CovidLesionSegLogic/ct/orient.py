@@ -35,12 +35,12 @@ class Reorientation:
         """The view of an input-oriented array (last three axes z, y, x) in canonical axes."""
         lead = array.ndim - 3
         view = array.transpose((*range(lead), *(lead + axis for axis in self.axes)))
-        return view[(..., *self._steps)]
+        return view[self._steps]
 
     def restore(self, array: NDArray[Any]) -> NDArray[Any]:
         """The view of a canonical array (last three axes k, j, i) in the input's own axes."""
         lead = array.ndim - 3
-        view = array[(..., *self._steps)]
+        view = array[self._steps]
         inverse = np.argsort(self.axes)
         return view.transpose((*range(lead), *(lead + int(axis) for axis in inverse)))
 
@@ -50,8 +50,8 @@ class Reorientation:
         return self.axes == (0, 1, 2) and not any(self.flips)
 
     @property
-    def _steps(self) -> tuple[slice, ...]:
-        return tuple(slice(None, None, -1 if flip else None) for flip in self.flips)
+    def _steps(self) -> tuple[Any, ...]:
+        return (..., *(slice(None, None, -1 if flip else None) for flip in self.flips))
 
 
 def closest_axes(direction: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[int, ...]]:

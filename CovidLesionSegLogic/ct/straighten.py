@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.values import AIR_HU
 
+NEAR = 0.02
+"""A slice this close (share of the gap) to where it belongs is taken as it is."""
+
 
 def straighten(
     array: NDArray[Any], drift: NDArray[np.float64], spacing: tuple[float, float]
@@ -48,9 +51,7 @@ def straighten(
     return straight, low * np.asarray(spacing)
 
 
-def fill_heights(
-    array: NDArray[Any], heights: NDArray[np.float64], step: float
-) -> NDArray[Any]:
+def fill_heights(array: NDArray[Any], heights: NDArray[np.float64], step: float) -> NDArray[Any]:
     """Slices at ``heights`` (mm, rising from 0) to even heights 0, step, 2 step, ...
 
     Every new slice is interpolated linearly between its two neighbours; the dtype stays.
@@ -61,7 +62,7 @@ def fill_heights(
         height = min(index * step, float(heights[-1]))
         upper = int(np.clip(np.searchsorted(heights, height), 1, len(heights) - 1))
         share = (height - heights[upper - 1]) / (heights[upper] - heights[upper - 1])
-        if share < 1e-3 or share > 1 - 1e-3:
+        if not NEAR < share < 1 - NEAR:
             out[index] = array[upper - 1 if share < 0.5 else upper]
             continue
         plane = array[upper - 1] * np.float32(1 - share) + array[upper] * np.float32(share)

@@ -55,7 +55,7 @@ def clean_hounsfield(array: NDArray[Any], where: str | Path) -> CleanVoxels:
     if array.dtype.kind == "f":
         array = _fill_background(array, where, warnings)
     low, high = float(array.min()), float(array.max())
-    check_range(low, high, where)
+    check_range(_lowest_above_padding(array, high) if low <= AIR_HU < high else low, high, where)
     whole = array.dtype.kind in "iu" or all(bool((np.rint(s) == s).all()) for s in array)
     if high > HIGHEST_HU:
         warnings.append(
@@ -66,6 +66,11 @@ def clean_hounsfield(array: NDArray[Any], where: str | Path) -> CleanVoxels:
         in_place = array if array.dtype == dtype and array.flags.writeable else None
         array = np.clip(array, AIR_HU, HIGHEST_HU, out=in_place)
     return CleanVoxels(np.ascontiguousarray(array, dtype=dtype), tuple(warnings))
+
+
+def _lowest_above_padding(array: NDArray[Any], high: float) -> float:
+    """The lowest value above -1024: padding must not pass for lung air."""
+    return min(float(plane.min(where=plane > AIR_HU, initial=high)) for plane in array)
 
 
 def check_range(low: float, high: float, where: str | Path) -> None:
@@ -81,9 +86,7 @@ def check_range(low: float, high: float, where: str | Path) -> None:
     if low >= -1.001 and high <= 1.001:
         raise InputError(f"{found}, an image scaled to 0..1, not Hounsfield units: {mend}.")
     if low >= 0 and high <= 255:
-        raise InputError(
-            f"{found}, an 8-bit grey image or a mask, not Hounsfield units: {mend}."
-        )
+        raise InputError(f"{found}, an 8-bit grey image or a mask, not Hounsfield units: {mend}.")
     if low >= -50 and high > 255:
         raise InputError(
             f"{found}, so air is not at -1000 HU; it was probably stored with an offset (often "
@@ -97,9 +100,7 @@ def check_range(low: float, high: float, where: str | Path) -> None:
         raise InputError(f"{found}, far outside the range of Hounsfield units: {mend}.")
 
 
-def _fill_background(
-    array: NDArray[Any], where: str | Path, warnings: list[str]
-) -> NDArray[Any]:
+def _fill_background(array: NDArray[Any], where: str | Path, warnings: list[str]) -> NDArray[Any]:
     """NaN regions that touch the border of their slice to -1024; anything else is refused."""
     bad_slices = [index for index, plane in enumerate(array) if not np.isfinite(plane).all()]
     if not bad_slices:

@@ -45,9 +45,8 @@ def write_image(array: NDArray[Any], like: CTVolume, path: str | os.PathLike[str
 
     path = Path(path)
     if not path.name.lower().endswith(WRITABLE_SUFFIXES):
-        raise RequestError(
-            f"{path.name}: images are written as {', '.join(WRITABLE_SUFFIXES)}: choose one of them."
-        )
+        known = ", ".join(WRITABLE_SUFFIXES)
+        raise RequestError(f"{path.name}: images are written as {known}: choose one.")
     if array.shape[-3:] != like.shape or array.ndim not in (3, 4):
         raise ValueError(f"expected shape {like.shape}, not {array.shape}")
     if array.dtype == np.bool_:

@@ -1,0 +1,49 @@
+"""Values of DICOM attributes, or None where a file has them malformed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def strings(value: Any) -> tuple[str, ...]:
+    """All values of a text element, trimmed; none when absent."""
+    if value is None:
+        return ()
+    values = [value] if isinstance(value, str) else list(value)
+    return tuple(str(one).strip() for one in values)
+
+
+def upper(value: Any) -> tuple[str, ...]:
+    """The same in capitals."""
+    return tuple(one.upper() for one in strings(value))
+
+
+def _convert(value: Any, kind: Callable[[Any], Any]) -> Any:
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def number(value: Any) -> float | None:
+    """A finite float; None when absent or malformed."""
+    number = None if value is None else _convert(value, float)
+    return number if number is not None and np.isfinite(number) else None
+
+
+def integer(value: Any) -> int | None:
+    """An int; None when absent or malformed."""
+    return None if value is None else _convert(value, int)
+
+
+def floats(value: Any, count: int) -> tuple[float, ...] | None:
+    """Exactly ``count`` finite floats; None when absent or malformed."""
+    if value is None:
+        return None
+    numbers = _convert(value, lambda values: tuple(float(one) for one in values))
+    if numbers is None or len(numbers) != count or not np.isfinite(numbers).all():
+        return None
+    return tuple(numbers)

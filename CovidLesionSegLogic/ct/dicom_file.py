@@ -1,0 +1,62 @@
+"""DICOM files as files: which ones are, and whether they are whole (PS3.5, PS3.10)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+ITEM = b"\xfe\xff\x00\xe0"
+SEQUENCE_END = b"\xfe\xff\xdd\xe0"
+FIRST_VRS = (b"UI", b"UL", b"CS", b"LO", b"SH", b"DA")
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether the file has the DICOM mark, or starts as old files without preamble do.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be opened.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(132)
+    if len(head) < 132:
+        return False
+    if head[128:132] == b"DICM":
+        return True
+    # written before Part 10 existed: an element of group 0002 or 0008 comes first
+    group = head[0] in (2, 8) and head[1] == 0 and head[3] == 0
+    return group and (head[4:6] in FIRST_VRS or head[6:8] == b"\0\0")
+
+
+def pixels_complete(stream: BinaryIO, dataset: Dataset) -> bool:
+    """Whether the pixel data at the stream's place is all there, judged by its stated lengths.
+
+    Decoders fill what is missing with grey or zeros, so a cut file must be noticed before.
+    """
+    meta = getattr(dataset, "file_meta", None)
+    syntax = meta.get("TransferSyntaxUID") if meta is not None else None
+    if syntax is not None and syntax.is_deflated:
+        return True  # zlib itself notices
+    start = stream.tell()
+    size = os.fstat(stream.fileno()).st_size
+    if start >= size:
+        return False
+    if syntax is None or not syntax.is_encapsulated:
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        bits = int(dataset.get("BitsAllocated") or 16) * int(dataset.get("SamplesPerPixel") or 1)
+        pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * frames
+        return start + 8 + pixels * bits // 8 <= size
+    stream.seek(start + 12)  # tag, VR, reserved, undefined length
+    while True:
+        item = stream.read(8)
+        if item[:4] == SEQUENCE_END:
+            return True
+        end = stream.tell() + int.from_bytes(item[4:], "little")
+        if len(item) < 8 or item[:4] != ITEM or end > size:
+            return False
+        stream.seek(end)
