@@ -7,7 +7,7 @@ slicer nor vtk.
 """
 
 from CovidLesionSegLogic.mrml.host import Host, get_host, get_scene
-from CovidLesionSegLogic.mrml.labels import segmentation_to_labels
+from CovidLesionSegLogic.mrml.labels import segmentation_classes, segmentation_to_labels
 from CovidLesionSegLogic.mrml.segments import labels_to_segmentation, result_to_segmentation
 from CovidLesionSegLogic.mrml.storage import read_segmentation, write_segmentation
 from CovidLesionSegLogic.mrml.terminology import load_terminology
@@ -22,6 +22,7 @@ __all__ = [
     "node_to_volume",
     "read_segmentation",
     "result_to_segmentation",
+    "segmentation_classes",
     "segmentation_to_labels",
     "volume_to_node",
     "write_segmentation",

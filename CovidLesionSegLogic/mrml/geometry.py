@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from CovidLesionSegLogic.ct.volume import CTVolume
+    from CovidLesionSegLogic.ct import CTVolume
 
 LPS_TO_RAS: NDArray[np.float64] = np.array([-1.0, -1.0, 1.0])
 """Factor per coordinate; its own inverse."""

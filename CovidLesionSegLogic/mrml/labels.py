@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from CovidLesionSegLogic.errors import InputError
+from CovidLesionSegLogic.models import LesionClass
 from CovidLesionSegLogic.mrml.geometry import (
     from_vtk_matrix,
     ijk_to_ras,
@@ -14,10 +16,10 @@ from CovidLesionSegLogic.mrml.geometry import (
     to_vtk_matrix,
 )
 from CovidLesionSegLogic.mrml.host import import_slicer
-from CovidLesionSegLogic.mrml.segments import OWN_TAG
+from CovidLesionSegLogic.mrml.segments import CLASS_TAG, OWN_TAG
 
 if TYPE_CHECKING:
-    from CovidLesionSegLogic.ct.volume import CTVolume
+    from CovidLesionSegLogic.ct import CTVolume
 
 
 def segmentation_to_labels(
@@ -50,19 +52,40 @@ def segmentation_to_labels(
     return labels, lungs if has_lungs else None
 
 
+def segmentation_classes(node: Any) -> tuple[LesionClass, ...]:
+    """The lesion classes of a segmentation made here, with their names, labels and colours.
+
+    Raises InputError when it has none.
+    """
+    classes = []
+    segmentation = node.GetSegmentation()
+    for index in range(segmentation.GetNumberOfSegments()):
+        segment = segmentation.GetNthSegment(index)
+        kind, value = _own_label(segment)
+        if kind == "lesion":
+            red, green, blue = (round(255 * part) for part in segment.GetColor())
+            name = _tag(segment, CLASS_TAG) or segment.GetName()
+            classes.append(LesionClass(name, value, color=(red, green, blue)))
+    if not classes:
+        raise InputError(
+            f"The segmentation '{node.GetName()}' holds no lesions made by CovidLesionSeg; "
+            "choose one that does."
+        )
+    return tuple(classes)
+
+
 def _own_label(segment: Any) -> tuple[str, int]:
     """("lesion" | "lung", label value) of a segment made here, else ("", 0)."""
-    if not segment.HasTag(OWN_TAG):
-        return "", 0
-    tag = ""
-    # GetTag fills a vtkStringFunction argument in C++; Python reads it from the list of tags.
+    kind, _, value = _tag(segment, OWN_TAG).partition(" ")
+    return (kind, int(value)) if value.isdigit() else ("", 0)
+
+
+def _tag(segment: Any, name: str) -> str:
+    """A segment's tag, "" when it has none."""
     import vtk
 
-    reference = vtk.reference("")
-    if segment.GetTag(OWN_TAG, reference):
-        tag = str(reference)
-    kind, _, value = tag.partition(" ")
-    return (kind, int(value)) if value.isdigit() else ("", 0)
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(name, value) else ""
 
 
 def _paint(target: NDArray[np.uint8], node: Any, segment_id: str, value: int, ct: CTVolume) -> None:

@@ -18,16 +18,25 @@ from numpy.typing import NDArray
 from CovidLesionSegLogic.errors import CovidLesionSegError
 from CovidLesionSegLogic.mrml.geometry import allocate, ijk_to_ras, to_vtk_matrix
 from CovidLesionSegLogic.mrml.host import get_scene, import_slicer
-from CovidLesionSegLogic.mrml.terminology import LEFT_LUNG, RIGHT_LUNG, Entry, entry_for
+from CovidLesionSegLogic.mrml.terminology import (
+    LEFT_LUNG,
+    RIGHT_LUNG,
+    Entry,
+    entry_for,
+    tag_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from CovidLesionSegLogic.ct.volume import CTVolume
+    from CovidLesionSegLogic.ct import CTVolume
     from CovidLesionSegLogic.models import LesionClass
 
 OWN_TAG = "CovidLesionSeg.label"
 """Tag of the segments written here; its value is "lesion <label>" or "lung <label>"."""
+
+CLASS_TAG = "CovidLesionSeg.class"
+"""Tag with the lesion class's name, which stays when the user renames the segment."""
 
 PROVENANCE_ATTRIBUTE = "CovidLesionSeg.provenance"
 
@@ -38,6 +47,7 @@ class _Segment(NamedTuple):
     color: tuple[int, int, int]
     entry: Entry
     tag: str
+    class_name: str = ""
 
 
 _LUNGS = (
@@ -140,6 +150,7 @@ def labels_to_segmentation(
             c.color,
             entry_for(c.name, c.terminology),
             f"lesion {c.label}",
+            c.name,
         )
         for c in classes
     ]
@@ -234,6 +245,8 @@ def _add_layer(
         segment.SetLabelValue(item.label)
         segment.SetTag(segment.GetTerminologyEntryTagName(), str(item.entry))
         segment.SetTag(OWN_TAG, item.tag)
+        if item.class_name:
+            segment.SetTag(CLASS_TAG, tag_text(item.class_name))
         segment.AddRepresentation(
             slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName(), image
         )

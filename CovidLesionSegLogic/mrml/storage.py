@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from CovidLesionSegLogic.ct.atomic import atomic_path
+from CovidLesionSegLogic.ct import atomic_path
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.mrml.host import get_scene, import_slicer
 
@@ -68,7 +68,7 @@ def _check_readable(path: Path) -> None:
 
     Slicer's reader throws a C++ exception there, which would abort the whole process.
     """
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))

@@ -31,6 +31,11 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _RESERVED = str.maketrans("~^|", "---")  # separators of Slicer's entry and of its list of tags
 
 
+def tag_text(text: str) -> str:
+    """``text`` without the separators of Slicer's entries and of its list of tags."""
+    return text.translate(_RESERVED)
+
+
 class Code(NamedTuple):
     """A coded concept (DICOM PS3.3 8.8): scheme designator, value, meaning."""
 
@@ -39,7 +44,7 @@ class Code(NamedTuple):
     meaning: str = ""
 
     def __str__(self) -> str:
-        return "^".join(part.translate(_RESERVED) for part in self)
+        return "^".join(tag_text(part) for part in self)
 
 
 MORPHOLOGY = Code("SCT", "49755003", "Morphologically Altered Structure")
@@ -62,7 +67,7 @@ class Entry(NamedTuple):
 
     def __str__(self) -> str:
         parts = (
-            self.context.translate(_RESERVED),
+            tag_text(self.context),
             self.category,
             self.type,
             self.modifier,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.ct.volume import CTVolume
+from CovidLesionSegLogic.ct import CTVolume
 from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.mrml.geometry import LPS_TO_RAS, allocate, image_to_array
 from CovidLesionSegLogic.mrml.host import get_scene, import_slicer

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from test_mrml_volumes import oblique_ct
 
-from CovidLesionSegLogic.ct.volume import CTVolume
-from CovidLesionSegLogic.models.card import LesionClass
+from CovidLesionSegLogic.ct import CTVolume
+from CovidLesionSegLogic.errors import InputError
+from CovidLesionSegLogic.models import LesionClass
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 mrml = pytest.importorskip("CovidLesionSegLogic.mrml")
@@ -211,3 +212,16 @@ def test_labels_are_brought_to_another_grid() -> None:
     back, lungs = mrml.segmentation_to_labels(node, coarse)
     assert lungs is None
     np.testing.assert_array_equal(back, labels[:, ::2])
+
+
+def test_classes_are_known_after_the_user_renamed_a_segment() -> None:
+    ct, labels, lungs = small_case()
+    node = mrml.labels_to_segmentation(labels, lungs, ct, CLASSES)
+    node.GetSegmentation().GetSegment(ids(node)[0]).SetName("Milchglas")
+    found = mrml.segmentation_classes(node)
+    assert [(c.name, c.label, c.color) for c in found] == [
+        (c.name, c.label, c.color) for c in CLASSES
+    ]
+    other = mrml.get_scene().AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    with pytest.raises(InputError, match="other"):
+        mrml.segmentation_classes(other)

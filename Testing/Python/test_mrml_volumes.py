@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from CovidLesionSegLogic.ct.volume import CTVolume
+from CovidLesionSegLogic.ct import CTVolume
 from CovidLesionSegLogic.errors import InputError, RequestError
 
 if TYPE_CHECKING:

@@ -1,0 +1,227 @@
+"""The Slicer module's file and logic, on real MRML nodes without the application."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from CovidLesionSegLogic.errors import InputError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from CovidLesionSegLogic.models import ModelCard
+    from CovidLesionSegLogic.phantom import Phantom
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+slicer_host = pytest.importorskip("slicer_host")
+
+from CovidLesionSegLogic import mrml, pipeline  # noqa: E402
+from CovidLesionSegLogic.models import LesionClass  # noqa: E402
+from CovidLesionSegLogic.quantify import quantify  # noqa: E402
+
+CLASSES = (LesionClass("ground-glass opacity", 1), LesionClass("consolidation", 2))
+
+
+@pytest.fixture
+def module() -> Iterator[ModuleType]:
+    with slicer_host.slicer_names():
+        yield slicer_host.load_module()
+
+
+@pytest.fixture
+def known_result(monkeypatch: pytest.MonkeyPatch, phantom: Phantom) -> list[object]:
+    """The pipeline answers with the phantom's truth; returns the calls it received.
+
+    What the networks find is tested with the pipeline; here it is how nodes go in and come out.
+    """
+    calls: list[object] = []
+
+    def segment_ct(ct, options, *, progress=None, cancel=None):  # type: ignore[no-untyped-def]
+        calls.append((ct, options, cancel))
+        if progress is not None:
+            progress("segment", 1, 1)
+        return pipeline.SegmentationResult(
+            ct=ct,
+            labels=phantom.lesions,
+            lungs=phantom.lungs,
+            probability=None,
+            classes=CLASSES,
+            quantification=quantify(ct, phantom.lesions, phantom.lungs, CLASSES),
+            provenance={"seconds": {"segment": 1.0}, "model": {"name": options.model}},
+        )
+
+    monkeypatch.setattr(pipeline, "segment_ct", segment_ct)
+    return calls
+
+
+def test_process_writes_the_result_into_the_users_node(
+    module: ModuleType, phantom: Phantom, known_result: list[object]
+) -> None:
+    volume = mrml.volume_to_node(phantom.ct, name="Thorax")
+    logic = module.CovidLesionSegLogic()
+    segmentation = logic.createSegmentation(volume)
+    assert segmentation.GetName().startswith("Thorax lesions")
+    progress: list[tuple[str, int, int]] = []
+    result = logic.process(
+        volume,
+        segmentation,
+        model="coarse-refine",
+        threshold=0.4,
+        progressCallback=lambda *step: progress.append(step),
+    )
+    ct, options, _ = known_result[0]  # type: ignore[misc]
+    np.testing.assert_array_equal(ct.array, phantom.ct.array)
+    assert (options.model, options.threshold) == ("coarse-refine", 0.4)
+    assert progress == [("segment", 1, 1)]
+    labels, lungs = mrml.segmentation_to_labels(segmentation, phantom.ct)
+    np.testing.assert_array_equal(labels, phantom.lesions)
+    np.testing.assert_array_equal(lungs, phantom.lungs)
+    role = segmentation.GetReferenceImageGeometryReferenceRole()
+    assert segmentation.GetNodeReference(role) is volume
+    assert result.quantification.to_dict() == logic.measure(volume, segmentation).to_dict()
+
+
+def test_a_corrected_segmentation_is_measured_as_it_now_is(
+    module: ModuleType, phantom: Phantom, known_result: list[object]
+) -> None:
+    volume = mrml.volume_to_node(phantom.ct)
+    logic = module.CovidLesionSegLogic()
+    segmentation = logic.createSegmentation(volume)
+    logic.process(volume, segmentation)
+    lesion = segmentation.GetSegmentation().GetNthSegmentID(0)
+    nothing = np.zeros(phantom.ct.shape, np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(nothing, segmentation, lesion, volume)
+    corrected = phantom.lesions * (phantom.lesions == 2)
+    expected = quantify(phantom.ct, corrected, phantom.lungs, CLASSES)
+    assert logic.measure(volume, segmentation).to_dict() == expected.to_dict()
+
+
+def test_options_reach_the_result(
+    module: ModuleType, phantom: Phantom, known_result: list[object]
+) -> None:
+    volume = mrml.volume_to_node(phantom.ct)
+    logic = module.CovidLesionSegLogic()
+    segmentation = logic.createSegmentation(volume)
+    logic.process(volume, segmentation, showLungs=False, surfaces=True)
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 2
+    assert segmentation.GetSegmentation().ContainsRepresentation("Closed surface")
+
+
+def test_wrong_requests_are_refused_before_any_work(
+    module: ModuleType, phantom: Phantom, known_result: list[object]
+) -> None:
+    logic = module.CovidLesionSegLogic()
+    volume = mrml.volume_to_node(phantom.ct)
+    segmentation = logic.createSegmentation(volume)
+    with pytest.raises(RequestError, match="not a segmentation"):
+        logic.process(volume, volume)
+    with pytest.raises(InputError, match="not a volume"):
+        logic.process(segmentation, segmentation)
+    with pytest.raises(RequestError, match="threshold"):
+        logic.process(volume, segmentation, threshold=2)
+    with pytest.raises(TypeError, match="positional"):
+        logic.process(volume, segmentation, "refnet")
+    assert known_result == []
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 0
+
+
+def test_module_describes_itself_and_loads_its_terms_at_start(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = {}
+    application = SimpleNamespace(connect=lambda signal, slot: connected.update({signal: slot}))
+    monkeypatch.setattr(slicer, "app", application, raising=False)
+    parent = SimpleNamespace()
+    module.CovidLesionSeg(parent)
+    monkeypatch.delattr(slicer, "app")
+    assert parent.title
+    assert parent.categories == ["Segmentation"]
+    assert "not for clinical use" in parent.helpText
+    assert list(connected) == ["startupCompleted()"]
+    connected["startupCompleted()"]()
+    assert mrml.load_terminology()
+
+
+@pytest.mark.slow
+def test_self_test_passes_with_the_shipped_models(
+    module: ModuleType, lesion_cards: list[ModelCard]
+) -> None:
+    module.CovidLesionSegTest().test_segmentPhantom()
+
+
+def test_host_refuses_names_it_does_not_have(module: ModuleType) -> None:
+    with pytest.raises(AttributeError, match="test host has no"):
+        slicer.i18n.translate  # noqa: B018
+    with pytest.raises(ImportError):
+        from slicer.ScriptedLoadableModule import ScriptedLoadableModuleFactory  # noqa: F401
+    with pytest.raises(NotImplementedError):
+        module.CovidLesionSegWidget()
+
+
+def test_module_file_imports_only_slicer_and_the_standard_library(repository: Path) -> None:
+    tree = ast.parse((repository / "CovidLesionSeg" / "CovidLesionSeg.py").read_text("utf-8"))
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    tops = {name.split(".")[0] for name in names}
+    assert tops - set(sys.stdlib_module_names) == {"slicer"}
+
+
+CHILD = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[2])  # only the tests' own folder: the package is not on the path
+import slicer_host
+with slicer_host.slicer_names():
+    module = slicer_host.load_module(pathlib.Path(sys.argv[1]))
+    module.CovidLesionSegLogic()
+    import CovidLesionSegLogic
+    print(pathlib.Path(CovidLesionSegLogic.__file__).resolve())
+    print("torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("layout", ["source", "installed"])
+def test_the_package_is_found_in_both_layouts(
+    layout: str, repository: Path, tmp_path: Path
+) -> None:
+    """Beside the module file (installed) and one folder up (source), from any folder."""
+    package = tmp_path / "CovidLesionSegLogic"
+    home = tmp_path / "CovidLesionSeg" if layout == "source" else tmp_path
+    home.mkdir(exist_ok=True)
+    shutil.copy(repository / "CovidLesionSeg" / "CovidLesionSeg.py", home)
+    shutil.copytree(repository / "CovidLesionSegLogic", package)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            CHILD,
+            str(home / "CovidLesionSeg.py"),
+            str(repository / "Testing" / "Python"),
+        ],
+        cwd=elsewhere,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found, torch_loaded = done.stdout.split()
+    # An installed development copy of the package must not hide the one that belongs to the file.
+    assert found == str((package / "__init__.py").resolve())
+    assert torch_loaded == "False"
