@@ -9,7 +9,7 @@ slicer nor vtk.
 from CovidLesionSegLogic.mrml.host import Host, get_host, get_scene
 from CovidLesionSegLogic.mrml.labels import segmentation_classes, segmentation_to_labels
 from CovidLesionSegLogic.mrml.segments import labels_to_segmentation, result_to_segmentation
-from CovidLesionSegLogic.mrml.storage import read_segmentation, write_segmentation
+from CovidLesionSegLogic.mrml.storage import read_segmentation, write_result, write_segmentation
 from CovidLesionSegLogic.mrml.terminology import load_terminology
 from CovidLesionSegLogic.mrml.volumes import node_to_volume, volume_to_node
 
@@ -25,5 +25,6 @@ __all__ = [
     "segmentation_classes",
     "segmentation_to_labels",
     "volume_to_node",
+    "write_result",
     "write_segmentation",
 ]

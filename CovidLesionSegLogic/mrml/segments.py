@@ -67,6 +67,7 @@ def result_to_segmentation(
     *,
     node: Any = None,
     reference: Any = None,
+    scene: Any = None,
     surfaces: bool = False,
     lungs: bool = True,
 ) -> Any:
@@ -81,6 +82,7 @@ def result_to_segmentation(
         result.classes,
         node=node,
         reference=reference,
+        scene=scene,
         surfaces=surfaces,
     )
     node.SetAttribute(PROVENANCE_ATTRIBUTE, json.dumps(result.provenance, default=str))
@@ -174,11 +176,11 @@ def _check(array: NDArray[Any], ct: CTVolume, known: Sequence[int], what: str) -
         raise ValueError(f"{what} have shape {array.shape}, the CT {ct.shape}")
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{what} must be integers, not {array.dtype}")
-    if array.dtype == np.uint8:  # one pass, no sort of hundreds of millions of voxels
-        present = np.flatnonzero(np.bincount(array.ravel(), minlength=256)).tolist()
-    else:
-        present = np.unique(array).tolist()
-    unknown = sorted(set(present) - {0, *known})
+    present: set[int] = set()
+    for plane in array:  # slice by slice: numpy's counting needs many times the array's memory
+        if plane.any():
+            present.update(np.unique(plane).tolist())
+    unknown = sorted(present - {0, *known})
     if unknown:
         raise ValueError(f"{what} hold {unknown}, known are {sorted(known)}")
 

@@ -8,6 +8,7 @@ from typing import Any
 from CovidLesionSegLogic.ct import atomic_path
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.mrml.host import get_scene, import_slicer
+from CovidLesionSegLogic.mrml.segments import result_to_segmentation
 
 SUFFIX = ".seg.nrrd"
 
@@ -37,6 +38,16 @@ def write_segmentation(node: Any, path: str | Path) -> Path:
                 "check that the folder exists and that the disk has room."
             )
     return path
+
+
+def write_result(result: Any, path: str | Path, *, lungs: bool = True) -> Path:
+    """Write a SegmentationResult as ``.seg.nrrd`` without touching the host's scene.
+
+    Errors as in :func:`write_segmentation`; ``lungs=False`` leaves the lungs out.
+    """
+    get_scene()  # makes the host, whose logics register what segmentations need
+    scene = import_slicer().vtkMRMLScene()
+    return write_segmentation(result_to_segmentation(result, scene=scene, lungs=lungs), path)
 
 
 def read_segmentation(path: str | Path, scene: Any = None) -> Any:

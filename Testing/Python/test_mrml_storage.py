@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,6 +79,18 @@ def test_saving_leaves_the_nodes_own_storage_alone(tmp_path: Path) -> None:
     node = mrml.labels_to_segmentation(labels, None, ct, CLASSES)
     mrml.write_segmentation(node, tmp_path / "case.seg.nrrd")
     assert node.GetStorageNode() is None
+
+
+def test_a_result_is_written_without_a_trace_in_the_scene(tmp_path: Path) -> None:
+    ct, labels, lungs = small_case()
+    result = SimpleNamespace(ct=ct, labels=labels, lungs=lungs, classes=CLASSES, provenance={})
+    before = mrml.get_scene().GetNumberOfNodes()
+    both = mrml.write_result(result, tmp_path / "both.seg.nrrd")
+    lesions = mrml.write_result(result, tmp_path / "lesions.seg.nrrd", lungs=False)
+    assert mrml.get_scene().GetNumberOfNodes() == before
+    layers = sitk.GetArrayFromImage(sitk.ReadImage(str(both)))
+    np.testing.assert_array_equal(layers, np.stack([labels, lungs], axis=-1))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(lesions))), labels)
 
 
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
