@@ -1,0 +1,1 @@
+"""Metrics, curves, statistics. Never imported at run time."""

@@ -1,0 +1,79 @@
+"""The published protocol for single slices, and the Dice values it is so easily confused with.
+
+Inf-Net's evaluation, which Ref-Net's tables follow: the soft map is brought to the ground truth's
+own size, stretched to 0..1 by its minimum and maximum, cut at 256 thresholds; Dice, sensitivity and
+specificity are averaged over the thresholds of an image, then over the images.
+The stretch belongs to this protocol alone: on an empty map it turns noise into lesions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+THRESHOLDS = 256
+
+
+@dataclass(frozen=True)
+class SliceScores:
+    """Scores of one image; ``*_curve`` arrays have 256 values, from threshold 1 down to 0."""
+
+    dice_curve: NDArray[np.float64]
+    sensitivity_curve: NDArray[np.float64]
+    specificity_curve: NDArray[np.float64]
+    dice_at_threshold: float
+    mae: float
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean Dice over the 256 thresholds: the published "Dice"."""
+        return float(self.dice_curve.mean())
+
+
+def stretch(soft: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Min-max normalisation of the published protocol; a constant map stays as it is."""
+    low, high = float(soft.min()), float(soft.max())
+    values = np.asarray(soft, np.float64)
+    return values if high <= low else (values - low) / (high - low)
+
+
+def score_slice(
+    soft: NDArray[np.floating], truth: NDArray[np.bool_], *, threshold: float = 0.5
+) -> SliceScores:
+    """Score a soft map (H, W) in 0..1 against a binary ground truth of the same size.
+
+    Parameters
+    ----------
+    threshold
+        The model's own, for ``dice_at_threshold``, on the map as it is (not stretched).
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+    """
+    if soft.shape != truth.shape:
+        raise ValueError(f"map {soft.shape} and ground truth {truth.shape} differ in size")
+    truth = truth.astype(bool)
+    stretched = stretch(soft)
+    # Counting levels instead of thresholding 256 times; bin i holds maps of at least i / 255.
+    level = np.floor(stretched * (THRESHOLDS - 1)).astype(np.int64)
+    hits = np.bincount(level[truth], minlength=THRESHOLDS)[::-1].cumsum().astype(float)
+    false = np.bincount(level[~truth], minlength=THRESHOLDS)[::-1].cumsum().astype(float)
+    positives, negatives = float(truth.sum()), float((~truth).sum())
+    found = hits > 0
+    dice = np.where(found, 2 * hits / np.maximum(hits + false + positives, 1), 0.0)
+    sensitivity = np.where(found, hits / max(positives, 1), 0.0)
+    specificity = np.where(found, (negatives - false) / max(negatives, 1), 0.0)
+    hard = soft >= threshold
+    total = float(hard.sum() + truth.sum())
+    own = 2 * float((hard & truth).sum()) / total if total else 1.0
+    mae = float(np.abs(stretched - truth).mean())
+    return SliceScores(dice, sensitivity, specificity, own, mae)
+
+
+def mean_dice_256(soft: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
+    """The published "Dice" of one image: the mean over 256 thresholds."""
+    return score_slice(soft, truth).mean_dice

@@ -1,0 +1,1 @@
+"""Training: data sets, augmentation, losses, trainer. Never imported at run time."""
