@@ -15,6 +15,8 @@ from .types import ClassMeasures, LungMeasures, Quantification, RegionMeasures, 
 RIGHT, LEFT = 1, 2
 TOTAL_NAME = "all lesions"
 LOBES = 5
+OUTSIDE_WORTH_SAYING = 0.01
+"""Part of the lesion volume outside the lungs from which a warning is given."""
 
 
 def share(part: float, whole: float) -> float | None:
@@ -185,7 +187,7 @@ def _warnings(total: ClassMeasures, lungs: Sequence[LungMeasures]) -> tuple[str,
             for lung in (right, left)
             if lung.volume_ml == 0
         ]
-        if total.outside_lungs_ml > 0:
+        if total.outside_lungs_ml > OUTSIDE_WORTH_SAYING * total.volume_ml:
             messages.append(
                 f"{total.outside_lungs_ml:.2f} mL of lesion lie outside the lung mask; "
                 "the volume counts them, the shares do not."

@@ -34,7 +34,7 @@ def area_svg(quantification: Quantification, classes: Sequence[ShownClass]) -> s
     slices = quantification.slices
     highest = max((s.total_lesion_area_mm2 for s in slices), default=0.0) / 100
     lung = max((s.lung_area_mm2 for s in slices), default=0.0) / 100
-    step = nice_step(highest if highest > 0 else 1.0)
+    step = nice_step(highest) if highest > 0 else 1.0
     top = step * max(1, -int(-highest // step))
     plot_width, plot_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     bar = plot_width / max(1, len(slices))
@@ -49,7 +49,8 @@ def area_svg(quantification: Quantification, classes: Sequence[ShownClass]) -> s
     if lung > 0:
         steps = [s.lung_area_mm2 / 100 / lung * plot_height for s in slices]
         parts.append(f'<path class="lung" d="{_outline(steps, [0.0] * len(steps), bar)}"/>')
-    for n in range(round(top / step) + 1):
+    # Without lesion only the zero line is drawn: a scale would be that of nothing.
+    for n in range(round(top / step) + 1 if highest > 0 else 1):
         value = n * step
         parts.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" '
@@ -107,6 +108,6 @@ def _summary(quantification: Quantification) -> str:
     largest = max(quantification.slices, key=lambda s: s.total_lesion_area_mm2)
     return (
         f"Lesion area per slice: {len(found)} of {len(quantification.slices)} slices have lesion, "
-        f"from slice {found[0] + 1} to {found[-1] + 1}; largest {largest.total_lesion_area_mm2 / 100:.1f} "
-        f"cm² on slice {largest.index + 1}."
+        f"from slice {found[0] + 1} to {found[-1] + 1}; the largest area is "
+        f"{largest.total_lesion_area_mm2 / 100:.1f} cm² on slice {largest.index + 1}."
     )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from html import escape
 from os import PathLike
 from typing import Any
 
 from CovidLesionSegLogic.ct.atomic import atomic_path
-from CovidLesionSegLogic.errors import CovidLesionSegError, RequestError
+from CovidLesionSegLogic.errors import RequestError
 from CovidLesionSegLogic.report import tables
-from CovidLesionSegLogic.report.chart import area_svg
+from CovidLesionSegLogic.report.chart import area_svg, hex_color
 from CovidLesionSegLogic.report.overview import overview_png
 from CovidLesionSegLogic.report.style import CSS
-from CovidLesionSegLogic.report.subject import DISCLAIMER, ShownResult, all_warnings, model_name
+from CovidLesionSegLogic.report.subject import DISCLAIMER, ShownResult, all_warnings, describe_model
 from CovidLesionSegLogic.report.tables import text
-from CovidLesionSegLogic.report.text import percent, volume
+from CovidLesionSegLogic.report.text import clean, elide, percent, volume
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -61,8 +60,10 @@ def write_report(
 
 def report_html(result: ShownResult, *, overview: bytes | None = None) -> str:
     """The report as HTML text; see :func:`write_report`."""
-    name = text(result.ct.name) or "unnamed study"
+    name = escape(elide(clean(result.ct.name), 160)) or "unnamed study"
     regions = tables.region_table(result)
+    model = describe_model(result.provenance)
+    method = f"Model: {text(model.name)}." if model.name else ""
     sections = [
         _warnings(result),
         _figures(result),
@@ -74,7 +75,8 @@ def report_html(result: ShownResult, *, overview: bytes | None = None) -> str:
         f"<h2>Regions</h2>{regions}" if regions else "",
         "<h2>How to read this report</h2>" + "".join(f"<p>{escape(p)}</p>" for p in HOW_TO_READ),
         f"<h2>How it was made</h2>{tables.facts(_provenance(result))}",
-        f"<h2>Licence of the weights</h2><p>{text(_licence(result.provenance))}</p>",
+        f"<h2>Licence of the weights</h2><p>{text(model.licence) or 'not stated'}</p>"
+        + (f"<p>Please cite: {text(model.citation)}</p>" if model.citation else ""),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -83,15 +85,10 @@ def report_html(result: ShownResult, *, overview: bytes | None = None) -> str:
         '<meta name="referrer" content="no-referrer">'
         f"<title>{name} - CovidLesionSeg report</title><style>{CSS}</style></head><body>"
         f'<header><p class="disclaimer">{escape(DISCLAIMER)}</p><h1 dir="auto">{name}</h1>'
-        f'<p class="soft">COVID-19 lesion segmentation on chest CT. {_model(result)}</p></header>'
+        f'<p class="soft">COVID-19 lesion segmentation on chest CT. {method}</p></header>'
         f"<main>{''.join(sections)}</main>"
         f'<footer><p class="soft">{escape(DISCLAIMER)}.</p></footer></body></html>\n'
     )
-
-
-def _model(result: ShownResult) -> str:
-    name = model_name(result.provenance)
-    return f"Model: {text(name)}." if name else ""
 
 
 def _warnings(result: ShownResult) -> str:
@@ -107,10 +104,8 @@ def _warnings(result: ShownResult) -> str:
 
 def _figures(result: ShownResult) -> str:
     q = result.quantification
-    if q.total.volume_ml == 0:
-        lead = "<p><strong>No lesion was found.</strong></p>"
-    else:
-        lead = ""
+    found = q.total.volume_ml > 0
+    lead = "" if found else "<p><strong>No lesion was found.</strong></p>"
     figures = (
         ("All lesions", f"{volume(q.total.volume_ml)} mL"),
         ("Of both lungs", percent(q.total.share_of_lungs_percent)),
@@ -131,8 +126,8 @@ def _picture(result: ShownResult, overview: bytes | None) -> str:
             return f"<p>{text(error)}</p>"
     q = result.quantification
     alt = (
-        f"Axial slices, a coronal and a sagittal plane of {result.ct.name} in lung window with "
-        f"lesions coloured by class: {volume(q.total.volume_ml)} mL in all, "
+        f"Axial slices, a coronal and a sagittal plane of {elide(clean(result.ct.name), 80)} in "
+        f"lung window with lesions coloured by class: {volume(q.total.volume_ml)} mL in all, "
         f"{len(q.slices_with_lesion)} of {len(q.slices)} slices. The tables give the same numbers."
     )
     data = base64.b64encode(overview).decode("ascii")
@@ -141,40 +136,19 @@ def _picture(result: ShownResult, overview: bytes | None) -> str:
 
 def _chart(result: ShownResult) -> str:
     legend = "".join(
-        f'<span class="swatch" style="background:{tables.hex_color(c.color)}"></span>'
-        f"{text(c.name)} &nbsp; "
+        f'<span class="swatch" style="background:{hex_color(c.color)}"></span>'
+        f"{escape(tables.name(c.name))} &nbsp; "
         for c in result.classes
     )
     return f"{area_svg(result.quantification, result.classes)}<figcaption>{legend}</figcaption>"
 
 
 def _provenance(result: ShownResult) -> dict[str, Any]:
-    ct = result.ct
-    grid = {
-        "voxels (i, j, k)": " × ".join(str(n) for n in ct.shape[::-1]),
-        "spacing, mm (i, j, k)": " × ".join(f"{s:.4g}" for s in ct.spacing),
-    }
-    provenance = dict(result.provenance)
-    if ct.source and "input" not in provenance:
-        grid.update({str(k): v for k, v in ct.source.items()})
-    return {**provenance, "grid": grid}
-
-
-def _licence(provenance: Mapping[str, Any]) -> str:
-    """From the provenance, else from the installed model card."""
-    model = provenance.get("model")
-    described = model if isinstance(model, Mapping) else {}
-    for source in (described, provenance):
-        for key in ("licence", "license", "weights_licence"):
-            if source.get(key):
-                return str(source[key])
-    name = described.get("name") if described else model
-    if isinstance(name, str):
-        from CovidLesionSegLogic.models import get_card
-
-        try:
-            card = get_card(name)
-        except CovidLesionSegError:
-            return "not stated"
-        return card.licence or "not stated"
-    return "not stated"
+    ct, provenance = result.ct, dict(result.provenance)
+    if "input" not in provenance:
+        provenance["input"] = {
+            **ct.source,
+            "shape_zyx": list(ct.shape),
+            "spacing_ijk_mm": list(ct.spacing),
+        }
+    return provenance

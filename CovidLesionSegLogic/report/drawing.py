@@ -46,10 +46,10 @@ def draw_plane(
     axes.set_axis_off()
     height_mm, width_mm = plane.size_mm
     extent = (0.0, width_mm, height_mm, 0.0)
-    axes.imshow(shade(plane, classes), extent=extent, interpolation="antialiased", aspect="equal")
+    axes.imshow(shade(plane, classes), extent=extent, interpolation="hanning", aspect="equal")
     rows = (np.arange(plane.hu.shape[0]) + 0.5) * plane.row_mm
     columns = (np.arange(plane.hu.shape[1]) + 0.5) * plane.column_mm
-    _outline(axes, columns, rows, plane.lungs > 0, LUNG, 0.6, 0.55)
+    _outline(axes, columns, rows, plane.lungs > 0, LUNG, 0.8, 0.85)
     for lesion in classes:
         _outline(axes, columns, rows, plane.labels == lesion.label, rgb(lesion.color), 1.0, 1.0)
     # Outlines at the border must not move the limits; the frame keeps the plane's scale.
@@ -96,8 +96,8 @@ def note(
 
 def _outline(
     axes: Any,
-    columns: NDArray[np.float64],
-    rows: NDArray[np.float64],
+    columns: NDArray[Any],
+    rows: NDArray[Any],
     mask: NDArray[np.bool_],
     color: Any,
     width: float,

@@ -9,7 +9,13 @@ from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.report import panels
 from CovidLesionSegLogic.report.canvas import AMBER, BACKGROUND, INK, SOFT, Canvas
 from CovidLesionSegLogic.report.drawing import draw_plane, note
-from CovidLesionSegLogic.report.subject import DISCLAIMER, ShownResult, all_warnings, model_name
+from CovidLesionSegLogic.report.subject import (
+    DISCLAIMER,
+    ShownResult,
+    all_warnings,
+    describe_model,
+    software_name,
+)
 from CovidLesionSegLogic.report.text import clean, elide, millimetres, percent, volume
 from CovidLesionSegLogic.report.views import (
     Scene,
@@ -22,7 +28,7 @@ from CovidLesionSegLogic.report.views import (
 
 WIDTH, PAD, GAP = 1600, 24, 10
 COLUMNS, SLICES = 5, 10
-TILE_LIMIT, PLANE_LIMIT = 330, 430
+TILE_WIDTH_LIMIT, TILE_LIMIT, PLANE_LIMIT, PLANE_LEAST = 440, 330, 430, 60
 WARNING_LINES = 3
 
 
@@ -50,21 +56,23 @@ def overview_png(result: ShownResult) -> bytes:
     warnings = _warning_lines(all_warnings(result))
     inner = WIDTH - 2 * PAD
 
-    tile_width = (inner - (COLUMNS - 1) * GAP) / COLUMNS
+    columns = min(COLUMNS, len(slices))
+    tile_width = min(TILE_WIDTH_LIMIT, (inner - (columns - 1) * GAP) / columns)
     height_mm, width_mm = axial(scene, slices[0]).size_mm
     tile_height = min(TILE_LIMIT, tile_width * height_mm / width_mm)
-    tile_rows = -(-len(slices) // COLUMNS)
+    tile_rows = -(-len(slices) // columns)
 
-    j, i = best_planes(scene)
-    front, side = coronal(scene, j), sagittal(scene, i)
+    planes = best_planes(scene)
+    front, side = coronal(scene, planes.j), sagittal(scene, planes.i)
     scale = min(PLANE_LIMIT / front.size_mm[0], 560 / front.size_mm[1], 400 / side.size_mm[1])
     plane_height = front.size_mm[0] * scale
+    row_height = max(plane_height, 180)
 
     head = 96
     warned = 22 * len(warnings) + 16 if warnings else 0
     tiles_y = head + warned + 36
     planes_y = tiles_y + tile_rows * (tile_height + GAP) + 34
-    table_y = planes_y + max(plane_height, 180) + 62
+    table_y = planes_y + row_height + 62
     height = table_y + panels.table_height(result) + 40
     canvas = Canvas(WIDTH, round(height))
 
@@ -74,8 +82,8 @@ def overview_png(result: ShownResult) -> bytes:
     panels.legend(canvas, result, PAD, tiles_y - 20)
     total = scene.ct.shape[0]
     for n, k in enumerate(slices):
-        x = PAD + n % COLUMNS * (tile_width + GAP)
-        y = tiles_y + n // COLUMNS * (tile_height + GAP)
+        x = PAD + n % columns * (tile_width + GAP)
+        y = tiles_y + n // columns * (tile_height + GAP)
         axes = draw_plane(
             canvas, axial(scene, k), result.classes, (x, y, tile_width, tile_height), ("R", "L")
         )
@@ -87,19 +95,20 @@ def overview_png(result: ShownResult) -> bytes:
             note(canvas, axes, (1, 0), area, align="right", above=True)
 
     x = float(PAD)
-    for plane, letters, name in ((front, "RL", "Coronal"), (side, "AP", "Sagittal")):
-        width = plane.size_mm[1] * scale
-        canvas.text(x, planes_y - 14, f"{name}, plane with most lesion", size=14, color=SOFT)
-        axes = draw_plane(
-            canvas, plane, result.classes, (x, planes_y, width, plane_height),
-            (letters[0], letters[1]),
-        )  # fmt: skip
-        top = scene.box[0][1]
-        panels.slice_marks(axes, [(top - k - 0.5) * plane.row_mm for k in slices])
-        x += width + 16
-    panels.area_chart(
-        canvas, result, scene, slices, (x, planes_y, WIDTH - PAD - x, max(plane_height, 180))
-    )
+    if plane_height < PLANE_LEAST:
+        room = "Too few slices for a coronal or sagittal plane"
+        canvas.text(x, planes_y - 14, room, size=14, color=SOFT)
+        x += 420
+    else:
+        for plane, letters, name in ((front, "RL", "Coronal"), (side, "AP", "Sagittal")):
+            frame = (x, planes_y, plane.size_mm[1] * scale, plane_height)
+            canvas.text(x, planes_y - 14, f"{name}, {planes.why}", size=14, color=SOFT)
+            axes = draw_plane(canvas, plane, result.classes, frame, (letters[0], letters[1]))
+            top = scene.box[0][1]
+            panels.slice_marks(axes, [(top - k - 0.5) * plane.row_mm for k in slices])
+            x += frame[2] + 16
+    chart = (x, planes_y, WIDTH - PAD - x, row_height)
+    panels.area_chart(canvas, result, scene, slices, chart)
     panels.table(canvas, result, PAD, table_y, inner)
     canvas.text(
         PAD,
@@ -121,7 +130,9 @@ def _header(canvas: Canvas, result: ShownResult) -> None:
     )
     canvas.text(PAD, 33, clean(result.ct.name) or "unnamed study", size=25, bold=True,
                 room=WIDTH - 2 * PAD - 430)  # fmt: skip
-    if total.volume_ml > 0:
+    if total.volume_ml > 0 and total.share_of_lungs_percent is None:
+        line = f"Lesions {volume(total.volume_ml)} mL; no lungs, so no share of the lungs"
+    elif total.volume_ml > 0:
         line = (
             f"Lesions {volume(total.volume_ml)} mL, {percent(total.share_of_lungs_percent)} of the "
             f"lungs (right {percent(total.share_of_right_lung_percent)}, "
@@ -130,8 +141,7 @@ def _header(canvas: Canvas, result: ShownResult) -> None:
     else:
         line = "No lesion found"
     canvas.text(PAD, 73, line, size=20, color=INK, room=900)
-    software = result.provenance.get("software")
-    parts = [model_name(result.provenance), software if isinstance(software, str) else ""]
+    parts = [describe_model(result.provenance).name, software_name(result.provenance)]
     method = clean("  ·  ".join(p for p in parts if p))
     canvas.text(WIDTH - PAD, 73, method, size=15, color=SOFT, align="right", room=600)
 
@@ -139,7 +149,7 @@ def _header(canvas: Canvas, result: ShownResult) -> None:
 def _warning_lines(warnings: list[str]) -> list[str]:
     lines: list[str] = []
     for n, warning in enumerate(warnings):
-        wrapped = textwrap.wrap(f"⚠ {elide(clean(warning), 330)}", 165, subsequent_indent="   ")
+        wrapped = textwrap.wrap(f"⚠ {elide(clean(warning), 330)}", 178, subsequent_indent="   ")
         if len(lines) + len(wrapped) > WARNING_LINES:
             left = len(warnings) - n
             return [*lines, f"⚠ {left} more warning{'s' if left > 1 else ''}: see the report."]

@@ -8,6 +8,7 @@ import numpy as np
 
 from CovidLesionSegLogic.quantify import ClassMeasures
 from CovidLesionSegLogic.report.canvas import DPI, FAINT, INK, LUNG, PANEL, SOFT, Canvas, rgb
+from CovidLesionSegLogic.report.chart import hex_color, nice_step
 from CovidLesionSegLogic.report.subject import ShownResult
 from CovidLesionSegLogic.report.text import clean, elide, hounsfield, percent, volume
 from CovidLesionSegLogic.report.views import Scene
@@ -23,7 +24,7 @@ def legend(canvas: Canvas, result: ShownResult, x: float, y: float) -> None:
     room = (canvas.width - 2 * x - 160) / max(1, len(result.classes)) - 44
     for lesion in result.classes:
         name = elide(clean(lesion.name), 60)
-        canvas.panel(x, y - 8, 16, 16, _hex(lesion.color))
+        canvas.panel(x, y - 8, 16, 16, hex_color(lesion.color))
         canvas.text(x + 24, y, name, size=15, room=room)
         x += 24 + min(room, 8.6 * len(name)) + 28
     canvas.panel(x, y - 1, 22, 2, LUNG)
@@ -49,6 +50,10 @@ def area_chart(
     x, y, width, height = frame
     x, width = x + 76, width - 76
     canvas.text(x, y - 14, "Lesion area per slice", size=14, color=SOFT)
+    lung_max = max((s.lung_area_mm2 for s in result.quantification.slices), default=0) / 100
+    if lung_max > 0:
+        said = f"grey: lung area, up to {lung_max:.0f} cm²"
+        canvas.text(x + width, y - 14, said, size=14, color=SOFT, align="right")
     axes = canvas.axes(x, y, width, height, facecolor=PANEL)
     slices = result.quantification.slices[::-1]  # canonical: feet first
     edges = np.arange(len(slices) + 1) - 0.5
@@ -69,11 +74,13 @@ def area_chart(
     axes.set_ylim(low - 0.5, high - 0.5)
     axes.set_xlim(0, max(float(left.max(initial=0)) * 1.08, 1.0))
     z = np.array([s.z_mm for s in slices])
-    ticks = np.arange(np.ceil(z[low:high].min() / 50) * 50, z[low:high].max() + 1e-6, 50)
+    low_z, high_z = float(z[low:high].min()), float(z[low:high].max())
+    step = nice_step(high_z - low_z, 6) if high_z > low_z else 1.0
+    ticks = np.arange(np.ceil(low_z / step) * step, high_z + step * 1e-6, step)
     order = np.argsort(z)
     axes.set_yticks(
         np.interp(ticks, z[order], np.arange(len(slices))[order]),
-        [f"{t:.0f}".replace("-", "−") for t in ticks],
+        [f"{t:g}".replace("-", "−") for t in ticks],
     )
     for k in shown:
         axes.axhline(k, color=FAINT, lw=0.8, ls=(0, (4, 4)), zorder=2)
@@ -88,11 +95,7 @@ def area_chart(
             np.repeat(edges, 2)[1:-1], 0, np.repeat(lung, 2), color="#2f3843", lw=0, zorder=1
         )
         behind.set_xlim(0, float(lung.max()) * 1.08)
-        behind.tick_params(colors=FAINT, labelsize=12 * 72 / DPI, pad=-16, length=0)
         behind.set_xticks([])
-        behind.text(0.99, 0.985, f"grey: lung area, up to {lung.max():.0f} cm²",
-                    transform=behind.transAxes, ha="right", va="top", color=SOFT,
-                    fontsize=13 * 72 / DPI, fontfamily=canvas.fonts)  # fmt: skip
         for spine in behind.spines.values():
             spine.set_visible(False)
         # The twin would otherwise be painted over the lesions.
@@ -116,7 +119,7 @@ def table(canvas: Canvas, result: ShownResult, x: float, y: float, width: float)
     line = y + ROW * 0.6
     for right, name in zip(rights, COLUMN_NAMES, strict=True):
         canvas.text(right, line, name, size=14, color=SOFT, align="right")
-    colors = [_hex(c.color) for c in result.classes]
+    colors = [hex_color(c.color) for c in result.classes]
     rows = _rows(result)
     for n, measures in enumerate(rows):
         line += ROW
@@ -160,7 +163,3 @@ def _dress(canvas: Canvas, axes: Any, xlabel: str, ylabel: str) -> None:
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(FAINT)
-
-
-def _hex(color: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*(min(255, max(0, int(c))) for c in color))

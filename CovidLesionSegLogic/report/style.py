@@ -22,16 +22,19 @@ p { margin: 0.4rem 0; } .soft { color: var(--soft); }
 .figures div { background: var(--panel); border: 1px solid var(--line); border-radius: 0.4rem;
   padding: 0.6rem 1rem; flex: 1 1 9rem; }
 .figures dt { color: var(--soft); font-size: 0.9rem; }
-.figures dd { margin: 0; font-size: 1.5rem; font-weight: 650; overflow-wrap: normal; }
+.figures dd { margin: 0; font-size: 1.35rem; font-weight: 650; white-space: nowrap; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; font-size: 0.95rem;
+  font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: 0.92rem; padding: 0.2rem 0; }
-th, td { padding: 0.35rem 0.6rem; border-bottom: 1px solid var(--line); text-align: right;
+th, td { padding: 0.35rem 0.45rem; border-bottom: 1px solid var(--line); text-align: right;
   vertical-align: top; overflow-wrap: normal; }
 th { font-weight: 600; } thead th { color: var(--soft); vertical-align: bottom; }
-tbody th, thead th:first-child { text-align: left; overflow-wrap: anywhere; }
+td { white-space: nowrap; } .facts td { white-space: normal; }
+tbody th, thead th:first-child { text-align: left; overflow-wrap: anywhere;
+  min-width: 9.5rem; }
 tr.total th, tr.total td { font-weight: 700; border-top: 2px solid var(--line); }
-.facts th { width: 15rem; color: var(--soft); font-weight: 500; }
+.facts th { width: 30%; color: var(--soft); font-weight: 500; }
 .facts td { text-align: left; overflow-wrap: anywhere; }
 .swatch { display: inline-block; width: 0.85rem; height: 0.85rem; margin-right: 0.5rem;
   border: 1px solid var(--line); border-radius: 0.15rem; vertical-align: -0.1rem;

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.volume import CTVolume
+from CovidLesionSegLogic.errors import CovidLesionSegError
 from CovidLesionSegLogic.quantify import Quantification
 
 DISCLAIMER = "Research software - not for clinical use"
@@ -72,11 +74,48 @@ def all_warnings(result: ShownResult) -> list[str]:
     )
 
 
-def model_name(provenance: Mapping[str, Any]) -> str:
-    """The model as people would say it: title or name, then the version; "" where unknown."""
-    model = provenance.get("model")
-    if isinstance(model, Mapping):
-        name = str(model.get("title") or model.get("name") or "")
-        version = model.get("version")
-        return f"{name} {version}".strip() if version else name
-    return "" if model is None else str(model)
+@dataclass(frozen=True)
+class ModelText:
+    """What is said of the model; "" where unknown."""
+
+    name: str = ""
+    licence: str = ""
+    citation: str = ""
+
+
+def describe_model(provenance: Mapping[str, Any]) -> ModelText:
+    """Title and version, licence and citation of the model that made a result.
+
+    From the provenance; what it lacks comes from the installed model card of the same name and
+    weights, if there is one.
+    """
+    record = provenance.get("model")
+    if not isinstance(record, Mapping):
+        record = {"name": record} if isinstance(record, str) else {}
+    card = _installed_card(record)
+    title = record.get("title") or getattr(card, "title", "") or record.get("name") or ""
+    version = record.get("version") or ""
+    return ModelText(
+        name=f"{title} {version}".strip(),
+        licence=str(record.get("licence") or getattr(card, "licence", "")),
+        citation=str(record.get("citation") or getattr(card, "citation", "")),
+    )
+
+
+def software_name(provenance: Mapping[str, Any]) -> str:
+    """Name and version of the software that made a result; "" where unknown."""
+    record = provenance.get("software")
+    if isinstance(record, Mapping):
+        return f"{record.get('name', '')} {record.get('version', '')}".strip()
+    return record if isinstance(record, str) else ""
+
+
+def _installed_card(record: Mapping[str, Any]) -> Any:
+    from CovidLesionSegLogic.models import get_card
+
+    try:
+        card = get_card(str(record.get("name", "")))
+    except CovidLesionSegError:
+        return None
+    # Another model of the same name must not lend its licence to this result.
+    return card if record.get("sha256") in (None, card.weights.sha256) else None

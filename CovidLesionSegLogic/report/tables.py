@@ -11,6 +11,7 @@ from CovidLesionSegLogic.report.chart import hex_color
 from CovidLesionSegLogic.report.subject import ShownResult
 from CovidLesionSegLogic.report.text import (
     clean,
+    elide,
     hounsfield,
     millimetres,
     percent,
@@ -18,17 +19,25 @@ from CovidLesionSegLogic.report.text import (
     whole,
 )
 
+NAME_LENGTH = 60
+"""Longer names of classes and regions are cut in the middle; the JSON file has them whole."""
+
 
 def text(value: object) -> str:
     """``value`` as one line of escaped HTML text."""
     return escape(clean(value))
 
 
+def name(value: object) -> str:
+    """A class's or region's name as plain text of sensible length, not yet escaped."""
+    return elide(clean(value), NAME_LENGTH)
+
+
 def table(
     caption: str, header: Sequence[str], rows: Iterable[tuple[str, Sequence[str], bool]]
 ) -> str:
     """A table; each row is (first cell as HTML, other cells as text, whether it is a total)."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in header)
     body = "".join(
         f'<tr{" class=total" if total else ""}><th scope="row">{first}</th>'
         + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
@@ -36,7 +45,7 @@ def table(
         for first, cells, total in rows
     )
     return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption>'
+        f'<div class="wide" tabindex="0"><table><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -61,7 +70,7 @@ def class_table(result: ShownResult) -> str:
             volume(measures.largest_component_ml),
             f"{measures.slices:,}",
         )
-        return swatch + text(measures.name), cells, total
+        return swatch + escape(name(measures.name)), cells, total
 
     rows = [row(c, False) for c in q.classes]
     return table(
@@ -113,11 +122,11 @@ def region_table(result: ShownResult) -> str:
     rows = []
     for region in q.regions:
         cells = [volume(region.volume_ml), hounsfield(region.mean_hu)]
-        cells += [volume(region.lesion_ml[name]) for name in names]
+        cells += [volume(region.lesion_ml[n]) for n in names]
         cells += [volume(region.total_lesion_ml), percent(region.total_share_percent)]
         cells.append(whole(region.score))
-        rows.append((text(region.name), cells, False))
-    header = ["Region", "Volume, mL", "Mean HU", *(f"{clean(name)}, mL" for name in names)]
+        rows.append((escape(name(region.name)), cells, False))
+    header = ["Region", "Volume, mL", "Mean HU", *(f"{name(n)}, mL" for n in names)]
     score = "" if q.score_0_to_25 is None else f" Sum over five regions: {q.score_0_to_25} of 25."
     return table(
         "Lesions by region. The score is 0 none, 1 below 5 %, 2 to 25 %, 3 below 50 %, 4 to 75 %, "
@@ -134,13 +143,13 @@ def slice_table(result: ShownResult) -> str:
     rows = []
     for s in q.slices:
         if s.lung_area_mm2 > 0 or s.total_lesion_area_mm2 > 0:
-            areas = [s.lung_area_mm2, *(s.lesion_area_mm2[name] for name in names)]
+            areas = [s.lung_area_mm2, *(s.lesion_area_mm2[n] for n in names)]
             cells = [str(s.own_index), millimetres(s.z_mm), *(f"{a / 100:.1f}" for a in areas)]
             rows.append((str(s.index + 1), cells, False))
     return table(
         "Slices with lung or lesion, counted from the top, with the index in the input "
         f"(axis {q.slice_axis}, from 0) and the superior coordinate.",
-        ["Slice", "Index", "z, mm", "Lung, cm²", *(f"{clean(name)}, cm²" for name in names)],
+        ["Slice", "Index", "z, mm", "Lung, cm²", *(f"{name(n)}, cm²" for n in names)],
         rows,
     )
 

@@ -7,6 +7,9 @@ import unicodedata
 NOTHING = "–"
 """Shown where there is no value."""
 
+JOINED = "\u00a0"
+"""A space at which no line breaks."""
+
 
 def volume(ml: float | None) -> str:
     """Millilitres without the unit: three significant digits for small, whole for large."""
@@ -24,10 +27,10 @@ def percent(value: float | None) -> str:
     if value is None:
         return NOTHING
     if 0 < value < 0.05:
-        return "<0.1 %"
+        return f"<0.1{JOINED}%"
     if 99.95 <= value < 100:
-        return ">99.9 %"
-    return f"{value:.1f} %"
+        return f">99.9{JOINED}%"
+    return f"{value:.1f}{JOINED}%"
 
 
 def hounsfield(value: float | None) -> str:

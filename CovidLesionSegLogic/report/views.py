@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,23 +77,32 @@ def sagittal(scene: Scene, i: int) -> Plane:
     return Plane(scene.ct.array[at][::-1], scene.labels[at][::-1], scene.lungs[at][::-1], sz, sy)
 
 
-def best_planes(scene: Scene) -> tuple[int, int]:
-    """(j, i) of the coronal and sagittal planes with most lesion, else most lung, else midway."""
-    planes = []
-    for axis in (1, 2):
-        lesion = _profile(scene.labels, axis)
-        lung = _profile(scene.lungs, axis)
-        counts = lesion if lesion.any() else lung
-        first, last = scene.box[axis]
-        planes.append(int(counts.argmax()) if counts.any() else (first + last) // 2)
-    return planes[0], planes[1]
+class Planes(NamedTuple):
+    """Coronal plane ``j`` and sagittal plane ``i``, and in words why these."""
+
+    j: int
+    i: int
+    why: str
+
+
+def best_planes(scene: Scene) -> Planes:
+    """The coronal and sagittal planes with most lesion, else most lung, else midway."""
+    for array, why in (
+        (scene.labels, "plane with most lesion"),
+        (scene.lungs, "plane with most lung"),
+    ):
+        counts = [_profile(array, axis) for axis in (1, 2)]
+        if counts[0].any():
+            return Planes(int(counts[0].argmax()), int(counts[1].argmax()), why)
+    _, (j0, j1), (i0, i1) = scene.box
+    return Planes((j0 + j1) // 2, (i0 + i1) // 2, "middle plane")
 
 
 def choose_slices(scene: Scene, number: int) -> list[int]:
     """Canonical slices to show, topmost first: spread over the lungs, each where lesion is largest.
 
-    The slices with lung or lesion are divided into ``number`` equal stretches and the slice with most lesion is
-    taken from each (the middle one where there is none), keeping clear of slices already taken
+    The slices with lung or lesion are divided into ``number`` equal stretches. From each comes the
+    slice with most lesion (the middle one where there is none), clear of the slices already taken
     from the neighbouring stretches.
     """
     lesion = _profile(scene.labels, 0)
