@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 slicer_host = pytest.importorskip("slicer_host")
 
 from CovidLesionSegLogic import mrml, pipeline  # noqa: E402
+from CovidLesionSegLogic.ct import CTVolume, write_image  # noqa: E402
 from CovidLesionSegLogic.models import LesionClass  # noqa: E402
 from CovidLesionSegLogic.quantify import quantify  # noqa: E402
 
@@ -150,6 +152,45 @@ def test_module_describes_itself_and_loads_its_terms_at_start(
     assert list(connected) == ["startupCompleted()"]
     connected["startupCompleted()"]()
     assert mrml.load_terminology()
+
+
+def test_process_runs_the_real_pipeline_on_an_oblique_node(
+    module: ModuleType, phantom: Phantom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing replaced but the model: node in, pipeline, node out, voxel by voxel."""
+    import tiny_model
+
+    tiny_model.install(tmp_path, monkeypatch)
+    angle = np.deg2rad(9)
+    rotation = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    )
+    ct = CTVolume(phantom.ct.array, phantom.ct.origin, phantom.ct.spacing, rotation, "oblique")
+    lungs = write_image(phantom.lungs, ct, tmp_path / "lungs.nii.gz")
+    volume = mrml.volume_to_node(ct)
+    logic = module.CovidLesionSegLogic()
+    segmentation = logic.createSegmentation(volume)
+    result = logic.process(volume, segmentation, model="tiny", device="cpu", lungs=lungs)
+    assert result.labels.any()
+    labels, lungs_back = mrml.segmentation_to_labels(segmentation, ct)
+    np.testing.assert_array_equal(labels, result.labels)
+    np.testing.assert_array_equal(lungs_back, phantom.lungs)
+    names = [c.name for c in mrml.segmentation_classes(segmentation)]
+    assert names == ["infection"]
+    provenance = json.loads(segmentation.GetAttribute("CovidLesionSeg.provenance"))
+    assert provenance["input"]["node"] == volume.GetID()
+    expected = tiny_model.install(tmp_path, monkeypatch).weights.sha256
+    assert provenance["model"]["sha256"] == expected
+
+
+def test_self_test_passes(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The self-test Slicer runs, with a small model under the default one's name."""
+    import tiny_model
+
+    tiny_model.install(tmp_path, monkeypatch, name="refnet")
+    module.CovidLesionSegTest().test_segmentPhantom()
 
 
 @pytest.mark.slow
