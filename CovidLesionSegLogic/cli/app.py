@@ -14,7 +14,7 @@ from CovidLesionSegLogic import __version__
 from CovidLesionSegLogic.cli import demo, models, segment
 from CovidLesionSegLogic.cli.parsing import Parser, add_debug_option
 from CovidLesionSegLogic.cli.progress import JsonReporter, Reporter, TextReporter, json_stream
-from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, RequestError
+from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError
 
 DEBUG_VARIABLE = "COVIDLESIONSEG_DEBUG"
 HOME_PAGE = "https://github.com/CovidLesionSeg/CovidLesionSeg"
@@ -105,14 +105,12 @@ def _failed(reporter: Reporter, error: CovidLesionSegError, debug: bool) -> int:
 @contextlib.contextmanager
 def _reporter(arguments: list[str]) -> Iterator[Reporter]:
     """By ``--progress``, read before parsing, so that a parsing error is told the same way."""
-    following = zip(arguments, [*arguments[1:], ""], strict=True)
-    choices = [a.partition("=")[2] or b for a, b in following if a.split("=")[0] == "--progress"]
-    choice = choices[-1] if choices else "text"
+    choice = "text"
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        if argument.split("=")[0] == "--progress":
+            choice = argument.partition("=")[2] or following
     if choice == "json":
         with json_stream() as stream:
             yield JsonReporter(stream)
     else:
         yield TextReporter(show_progress=choice != "none")
-
-
-__all__ = ["RequestError", "build_parser", "main"]
