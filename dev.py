@@ -309,32 +309,33 @@ def install_torch() -> None:
     answer = subprocess.run([str(venv_python(VENV)), "-c", query], capture_output=True, text=True)
     if answer.stdout.strip().partition("+")[0] == version:
         return
-    if prefers_cpu_torch(platform.system(), has_nvidia_gpu()):
-        say(f"installing torch {version} for the CPU (no NVIDIA driver found; about 200 MB)")
-        status, _ = run_pip(pip_command(VENV, ROOT, f"torch=={version}+cpu"))
-        if status == 0:
-            return
-        if status == CANCELLED:
-            raise KeyboardInterrupt
+    if not prefers_cpu_torch(platform.system(), has_nvidia_gpu()):
+        say(f"installing torch {version}")
+        _pip(f"torch=={version}")
+        return
+    say(f"installing torch {version} for the CPU (no NVIDIA driver found; about 200 MB)")
+    if not _pip(f"torch=={version}+cpu", optional=True):
         say(
             "pip's settings name no source of CPU builds, so the standard build follows, with CUDA "
             "libraries of some 3 GB; PyTorch's own installation page says how to name that source"
         )
-    else:
-        say(f"installing torch {version}")
-    _pip(f"torch=={version}")
+        _pip(f"torch=={version}")
 
 
-def _pip(*requirements: str) -> None:
+def _pip(*requirements: str, optional: bool = False) -> bool:
+    """Install; False where an optional requirement does not exist, else SetupError on failure."""
     status, errors = run_pip(pip_command(VENV, ROOT, *requirements))
     if status == CANCELLED:
         raise KeyboardInterrupt
-    if status:
-        sys.stderr.write(errors)
-        cause = diagnose(errors)
-        if cause in ("network", "unavailable"):
-            (VENV / MARKER).unlink()  # pip changes nothing before it has fetched everything
-        raise SetupError(ADVICE[cause])
+    if status == 0:
+        return True
+    cause = diagnose(errors)
+    if optional and cause == "unavailable":
+        return False
+    sys.stderr.write(errors)
+    if cause in ("network", "unavailable"):
+        (VENV / MARKER).unlink()  # pip changes nothing before it has fetched everything
+    raise SetupError(ADVICE[cause])
 
 
 def check_system_libraries(extras: Iterable[str]) -> None:

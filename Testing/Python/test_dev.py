@@ -265,6 +265,66 @@ def test_errors_of_a_command_come_back(dev: ModuleType, capsys: pytest.CaptureFi
     assert "fetching a.whl (1 MB)" in capsys.readouterr().out
 
 
+@pytest.fixture
+def pip_answers(
+    dev: ModuleType, tree: Path, venv: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[dict[str, tuple[int, str]]], list[str]]:
+    """Give pip's answers by requirement; returns the requirements asked for, as they come."""
+
+    def prepare(answers: dict[str, tuple[int, str]]) -> list[str]:
+        asked: list[str] = []
+
+        def run_pip(command: list[str]) -> tuple[int, str]:
+            asked.append(command[-1])
+            return answers[command[-1]]
+
+        monkeypatch.setattr(dev, "ROOT", tree)
+        monkeypatch.setattr(dev, "VENV", venv)
+        monkeypatch.setattr(dev, "run_pip", run_pip)
+        monkeypatch.setattr(dev, "prefers_cpu_torch", lambda *_: True)
+        monkeypatch.setattr(dev, "venv_python", lambda *_: Path(sys.executable))
+        (tree / "constraints.txt").write_text("torch==0.0.1\n")
+        (venv / dev.MARKER).touch()
+        return asked
+
+    return prepare
+
+
+def test_the_cpu_build_is_enough(dev: ModuleType, pip_answers: Callable) -> None:
+    asked = pip_answers({"torch==0.0.1+cpu": (0, "")})
+    dev.install_torch()
+    assert asked == ["torch==0.0.1+cpu"]
+
+
+def test_without_cpu_build_the_standard_one_follows(
+    dev: ModuleType, pip_answers: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    none = "ERROR: No matching distribution found for torch==0.0.1+cpu"
+    asked = pip_answers({"torch==0.0.1+cpu": (1, none), "torch==0.0.1": (0, "")})
+    dev.install_torch()
+    assert asked == ["torch==0.0.1+cpu", "torch==0.0.1"]
+    assert "some 3 GB" in capsys.readouterr().out
+
+
+def test_without_network_nothing_else_is_tried(
+    dev: ModuleType, venv: Path, pip_answers: Callable
+) -> None:
+    asked = pip_answers({"torch==0.0.1+cpu": (1, "NewConnectionError: no route")})
+    with pytest.raises(dev.SetupError, match="Check the network"):
+        dev.install_torch()
+    assert asked == ["torch==0.0.1+cpu"]
+    assert not (venv / dev.MARKER).exists()
+
+
+def test_a_full_disk_leaves_the_mark_for_the_next_run(
+    dev: ModuleType, venv: Path, pip_answers: Callable
+) -> None:
+    pip_answers({"torch==0.0.1+cpu": (1, "[Errno 28] No space left on device")})
+    with pytest.raises(dev.SetupError, match="disk is full"):
+        dev.install_torch()
+    assert (venv / dev.MARKER).exists()
+
+
 def test_missing_shared_libraries_are_named(
     dev: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
