@@ -87,8 +87,7 @@ def build_stack(
     if len(frames) < MIN_SLICES:
         raise InputError(
             f"{frame.path} belongs to a series of {len(frames)} slice(s), but a CT volume needs at "
-            f"least {MIN_SLICES}: give the folder that holds the whole series "
-            f"({frame.path.parent})."
+            f"least {MIN_SLICES}: give the folder that holds the whole series."
         )
     positions = np.array([f.position for f in frames], dtype=np.float64)
     heights = (positions - positions[0]) @ normal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.grid import decompose
+from CovidLesionSegLogic.ct.image_header import check_metaimage, check_nrrd
 from CovidLesionSegLogic.ct.itk import quiet_itk, reason
 from CovidLesionSegLogic.ct.volume import Vector3
 from CovidLesionSegLogic.errors import InputError
@@ -49,7 +49,7 @@ def read_image_file(path: Path, kind: str) -> ImageFile:
 def _read_itk(path: Path, kind: str) -> tuple[NDArray[Any], NDArray[np.float64], tuple[str, ...]]:
     import SimpleITK as sitk  # noqa: N813
 
-    notes = _check_header(path, kind)
+    notes = check_metaimage(path) if kind == "metaimage" else check_nrrd(path)
     with quiet_itk():
         try:
             reader = sitk.ImageFileReader()
@@ -80,32 +80,3 @@ def _read_itk(path: Path, kind: str) -> tuple[NDArray[Any], NDArray[np.float64],
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
     return sitk.GetArrayFromImage(image), affine, notes
-
-
-def _check_header(path: Path, kind: str) -> tuple[str, ...]:
-    """Geometry that ITK would silently replace by a default: refuse or warn."""
-    with path.open("rb") as stream:
-        head = stream.read(65536)
-    if kind == "nrrd":
-        text = head.split(b"\n\n")[0].split(b"\r\n\r\n")[0].decode("latin-1")
-        fields = {line.split(":")[0].strip().lower() for line in text.splitlines() if ":" in line}
-        size_known = bool(fields & {"space directions", "spacings"})
-        direction_known = "space directions" in fields and bool(
-            fields & {"space", "space dimension"}
-        )
-    else:
-        text = head.decode("latin-1").split("ElementDataFile")[0]
-        fields = {match.lower() for match in re.findall(r"(?m)^\s*(\w+)\s*=", text)}
-        size_known = bool(fields & {"elementspacing", "elementsize"})
-        direction_known = bool(fields & {"transformmatrix", "orientation", "rotation"})
-    if not size_known:
-        raise InputError(
-            f"{path} states no voxel size, without which volumes cannot be measured: add the "
-            "spacing (mm) to its header, or export the CT again."
-        )
-    if not direction_known:
-        return (
-            "The file states no orientation; its axes were taken as patient left, posterior, "
-            "superior.",
-        )
-    return ()

@@ -81,6 +81,8 @@ def check_range(low: float, high: float, where: str | Path) -> None:
     """
     found = f"{where} holds values from {low:.6g} to {high:.6g}"
     mend = "give the CT in Hounsfield units (air -1000, water 0)"
+    if high > 1e5 or low < -1e5:
+        raise InputError(f"{found}, far outside the range of Hounsfield units: {mend}.")
     if high - low < 1e-6:
         raise InputError(f"{found}, the same everywhere: it is not a CT; {mend}.")
     if low >= -1.001 and high <= 1.001:
@@ -96,8 +98,6 @@ def check_range(low: float, high: float, where: str | Path) -> None:
         raise InputError(
             f"{found}, which does not span from lung air to soft tissue as a chest CT does: {mend}."
         )
-    if high > 1e5 or low < -1e5:
-        raise InputError(f"{found}, far outside the range of Hounsfield units: {mend}.")
 
 
 def _fill_background(array: NDArray[Any], where: str | Path, warnings: list[str]) -> NDArray[Any]:
