@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from CovidLesionSegLogic.networks import SegmentationNetwork
 
-STAGE = "segment"
-
 _log = logging.getLogger(__name__)
 
 
@@ -43,17 +41,18 @@ class SlicePrediction:
 
 def predict_slices(
     array: NDArray[Any],
-    lungs: NDArray[Any],
+    lungs: NDArray[Any] | None,
     network: SegmentationNetwork,
     card: ModelCard,
     *,
     device: torch.device,
     batch_size: int | None = None,
+    stage: str = "segment",
     progress: Progress = no_progress,
     cancel: Cancel | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Iterator[SlicePrediction]:
-    """Probabilities of every slice that has lung, in ascending order, one slice at a time.
+    """Probabilities of every slice (that has lung), in ascending order, one slice at a time.
 
     Nothing is kept: what a slice yields is all the floating-point memory it costs.
 
@@ -62,13 +61,15 @@ def predict_slices(
     array
         (z, y, x), HU, canonical orientation (columns run to the left, rows to posterior).
     lungs
-        (z, y, x), non-zero inside the lungs.
+        (z, y, x), non-zero inside the lungs; None: every slice goes through, whole.
     network
         In eval mode, on ``device``.
     card
         Says what goes in (``input``) and which classes come out.
     batch_size
         Slices per pass; halved, with a notice, when memory runs out.
+    stage
+        What ``progress`` is told.
     progress, cancel
         Called and checked between batches.
     notice
@@ -81,11 +82,15 @@ def predict_slices(
     CancelledError
         Stopping was asked for.
     """
-    boxes = lung_boxes(lungs, card.input)
+    if lungs is None:
+        whole = Box(0, array.shape[1], 0, array.shape[2])
+        boxes = dict.fromkeys(range(len(array)), whole)
+    else:
+        boxes = lung_boxes(lungs, card.input)
     runner = _Runner(network, card, device, batch_size or default_batch_size(device), notice)
     todo = iter(boxes.items())
     done = 0
-    progress(STAGE, 0, len(boxes))
+    progress(stage, 0, len(boxes))
     # The batch size is asked for anew each time: it shrinks when memory runs out.
     while batch := list(islice(todo, runner.batch_size)):
         if cancel is not None:
@@ -94,7 +99,7 @@ def predict_slices(
         for (k, box), planes in zip(batch, runner.probabilities(inputs), strict=True):
             yield SlicePrediction(k, box, resize(planes, box.size).numpy())
         done += len(batch)
-        progress(STAGE, done, len(boxes))
+        progress(stage, done, len(boxes))
 
 
 class _Runner:

@@ -155,10 +155,6 @@ def missing_notices(formats: Sequence[str], *, chosen: bool, report: bool) -> li
 
 
 def _write_seg(result: SegmentationResult, path: Path) -> None:
-    from CovidLesionSegLogic.mrml import get_scene, result_to_segmentation, write_segmentation
+    from CovidLesionSegLogic.mrml import write_result
 
-    node = result_to_segmentation(result)
-    try:
-        write_segmentation(node, path)
-    finally:
-        get_scene().RemoveNode(node)  # the file is wanted, not one more node in the user's scene
+    write_result(result, path)

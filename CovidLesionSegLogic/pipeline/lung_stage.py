@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,22 @@ from numpy.typing import NDArray
 from CovidLesionSegLogic.ct import read_labels
 from CovidLesionSegLogic.ct.orient import Reorientation
 from CovidLesionSegLogic.ct.volume import CTVolume
-from CovidLesionSegLogic.engine import Cancel, Progress
+from CovidLesionSegLogic.engine import Cancel, Progress, predict_slices
 from CovidLesionSegLogic.errors import InputError, RequestError
+from CovidLesionSegLogic.lungs import (
+    LEFT,
+    RIGHT,
+    lungs_from_density,
+    lungs_from_predictions,
+    split_sides,
+)
 from CovidLesionSegLogic.models import LUNG_MODEL, ModelCard, get_card, load_network
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
 
 if TYPE_CHECKING:
     import torch
 
-RIGHT, LEFT = 1, 2
+STAGE = "lungs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +50,13 @@ def find_lungs(
     device: torch.device,
     progress: Progress,
     cancel: Cancel,
+    notice: Callable[[str], None],
 ) -> LungStage:
     """Find the lungs; InputError when there are none."""
     if options.lungs is not None:
         stage = _given(options.lungs, ct, canonical, reorientation)
     else:
-        stage = _found(canonical, device, progress, cancel)
+        stage = _found(canonical, device, progress, cancel, notice)
     if not stage.mask.any():
         where = options.lungs or ct.source.get("path") or ct.name
         raise InputError(
@@ -66,8 +75,6 @@ def _given(
     values = values[values > 0]
     note = ""
     if values.size and values.tolist() != [RIGHT, LEFT]:
-        from CovidLesionSegLogic.lungs.sides import split_sides
-
         labels = ", ".join(str(v) for v in values)
         mask = split_sides(mask != 0, canonical.spacing)
         note = f"holds {labels} where 1 (right) and 2 (left) are expected; every label counts as "
@@ -87,26 +94,30 @@ def _mean_column(mask: NDArray[np.bool_]) -> float:
 
 
 def _found(
-    canonical: CTVolume, device: torch.device, progress: Progress, cancel: Cancel
+    canonical: CTVolume,
+    device: torch.device,
+    progress: Progress,
+    cancel: Cancel,
+    notice: Callable[[str], None],
 ) -> LungStage:
-    from CovidLesionSegLogic.lungs import segment_lungs
-
-    card = network = None
-    warnings: tuple[str, ...] = ()
+    """By the lung network; by density where it is not installed."""
     try:
         card = get_card(LUNG_MODEL, "lungs")
-        network = load_network(card, device)
     except RequestError:
-        warnings = (
-            "The lung network is not installed; the lungs were found by density alone, which "
-            "misses large consolidations.",
-        )
-    found: Any = segment_lungs(
-        canonical,
-        network=(card, network) if network is not None else None,
+        progress(STAGE, 0, 1)
+        found = lungs_from_density(canonical.array, canonical.spacing)
+        progress(STAGE, 1, 1)
+        return LungStage(found.array, found.method, None, found.warnings)
+    predictions = predict_slices(
+        canonical.array,
+        None,
+        load_network(card, device),
+        card,
         device=device,
+        stage=STAGE,
         progress=progress,
         cancel=cancel,
+        notice=notice,
     )
-    used = card if found.method == "network" else None
-    return LungStage(np.asarray(found.array), found.method, used, (*warnings, *found.warnings))
+    found = lungs_from_predictions(predictions, canonical.shape, canonical.spacing)
+    return LungStage(found.array, found.method, card, found.warnings)

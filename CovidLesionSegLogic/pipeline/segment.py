@@ -72,6 +72,9 @@ def segment_ct(
     started = provenance.now()
     warnings: list[str] = []
 
+    def notice(message: str) -> None:
+        _add(warnings, message)
+
     report("load", 0, 1)
     with clock.stage("load"):
         card = get_card(options.model, "lesion")
@@ -95,6 +98,7 @@ def segment_ct(
             device=device,
             progress=report,
             cancel=cancel,
+            notice=notice,
         )
         _add(warnings, *lungs.warnings)
     cancel.check()
@@ -113,7 +117,7 @@ def segment_ct(
             batch_size=options.batch_size,
             progress=report,
             cancel=cancel,
-            notice=lambda message: _add(warnings, message),
+            notice=notice,
         ):
             part = (one.index, *one.box.slices)
             if maps is not None:

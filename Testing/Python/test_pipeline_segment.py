@@ -179,6 +179,34 @@ def test_no_lungs_is_refused_with_a_way_to_mend_it(phantom, card, tmp_path):
         run(phantom, path)
 
 
+def test_lungs_by_the_network_on_every_slice(phantom, card, tmp_path, monkeypatch):
+    lung_card = tiny_model.install_lungs(tmp_path, monkeypatch)
+    steps = []
+    result = segment_ct(
+        phantom.ct, SegmentOptions(model="tiny"), progress=lambda *step: steps.append(step)
+    )
+    number = len(phantom.ct.array)
+    assert ("lungs", number, number) in steps
+    assert result.provenance["lungs"]["method"] == "network"
+    assert result.provenance["lungs"]["model"]["sha256"] == lung_card.weights.sha256
+    aerated = (phantom.lungs > 0) & (phantom.ct.array > -940) & (phantom.ct.array < -410)
+    assert (result.lungs == phantom.lungs)[aerated].mean() > 0.97
+
+
+def test_lungs_by_density_without_the_network(phantom, card):
+    result = segment_ct(phantom.ct, SegmentOptions(model="tiny"))
+    assert result.provenance["lungs"] == {"method": "classical", "model": None}
+    both = (result.lungs == phantom.lungs) & (phantom.lungs > 0)
+    assert 2 * both.sum() / ((result.lungs > 0).sum() + (phantom.lungs > 0).sum()) > 0.85
+    assert any("density" in w for w in result.warnings)
+
+
+def test_a_damaged_lung_network_is_not_passed_over(phantom, card, tmp_path, monkeypatch):
+    tiny_model.install_lungs(tmp_path, monkeypatch).weights_path.write_bytes(b"x")
+    with pytest.raises(InputError, match=r"lungs\.safetensors"):
+        segment_ct(phantom.ct, SegmentOptions(model="tiny"))
+
+
 def test_regions_are_measured(phantom, card, lung_file):
     result = run(phantom, lung_file, regions=lung_file)
     assert [r.label for r in result.quantification.regions] == [1, 2]

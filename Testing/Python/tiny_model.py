@@ -36,6 +36,25 @@ class TinyNet(SegmentationNetwork):
         return self.conv(x)
 
 
+class TinyLungNet(SegmentationNetwork):
+    """Says "lung" between -950 and -400 HU: right in the left half of the frame, else left."""
+
+    n_classes = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(100.0))
+
+    def predict_logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits at the input's size."""
+        lung = self.scale * (0.275 - (x - 0.325).abs())
+        middle = x.shape[-1] // 2
+        logits = lung.repeat(1, 2, 1, 1)
+        logits[:, 0, :, middle:] = -10
+        logits[:, 1, :, :middle] = -10
+        return logits
+
+
 def card_data(weights: Path, **changes: Any) -> dict[str, Any]:
     data: dict[str, Any] = {
         "name": NAME,
@@ -75,7 +94,29 @@ def install(folder: Path, monkeypatch: Any, **changes: Any) -> ModelCard:
     data = card_data(weights, **{"architecture": architecture, **changes})
     card = ModelCard.from_dict(data, folder)
     card.to_json(folder / f"{name}.json")
+    _register(folder, monkeypatch)
+    return card
+
+
+def install_lungs(folder: Path, monkeypatch: Any) -> ModelCard:
+    """Add the lung model; return its card."""
+    weights = folder / "lungs.safetensors"
+    save_weights(TinyLungNet().state_dict(), weights, "float32")
+    data = card_data(
+        weights,
+        name="lungs",
+        task="lungs",
+        architecture={"network": "tiny-lungs"},
+        classes=[{"name": "right lung", "label": 1}, {"name": "left lung", "label": 2}],
+    )
+    card = ModelCard.from_dict(data, folder)
+    card.to_json(folder / "lungs.json")
+    _register(folder, monkeypatch)
+    return card
+
+
+def _register(folder: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(networks.NETWORKS, "tiny", TinyNet)
+    monkeypatch.setitem(networks.NETWORKS, "tiny-lungs", TinyLungNet)
     monkeypatch.setattr(registry, "shipped_folders", lambda: [folder])
     monkeypatch.delenv("COVIDLESIONSEG_MODELS", raising=False)
-    return card
