@@ -148,10 +148,7 @@ class LesionValidation:
             self.slices += members[::every]
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
-        from CovidLesionSegLogic.assess.slices import mean_dice_256
-
         pooled: dict[str, np.ndarray] = {}
-        soft: list[float] = []
         false_share: list[float] = []
         for s in self.slices:
             p = predict_slice(network, s.image)
@@ -160,7 +157,6 @@ class LesionValidation:
             if s.source == "medseg_free":
                 false_share.append(float(hard.mean()))
             if s.source == "sirm100":
-                soft.append(mean_dice_256(p, truth))
                 pooled[f"sirm:{s.name}"] = counts
             else:
                 key = f"volume:{s.patient}"
@@ -172,7 +168,6 @@ class LesionValidation:
         figures = {k.split(":")[1]: float(v) for k, v in dice.items() if k.startswith("volume")}
         return figures | {
             "sirm_dice": sirm,
-            "sirm_mean_dice": float(np.mean(soft)),
             "volume_dice": volumes,
             "false_marks": false_marks,
             "score": (sirm + volumes) / 2 - false_marks,
