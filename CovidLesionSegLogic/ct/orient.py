@@ -90,8 +90,7 @@ def to_canonical(volume: CTVolume) -> tuple[CTVolume, Reorientation]:
 
     Only axes are permuted and flipped: the array is a view, no voxel is resampled and every voxel
     keeps its place in the patient. An oblique volume stays oblique; beyond 20 degrees a warning
-    is added. A left-handed input stays left-handed only in its input; the result is right-handed
-    unless the voxels themselves are mirrored, which flips alone cannot be.
+    is added.
 
     Returns
     -------

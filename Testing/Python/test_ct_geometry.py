@@ -43,7 +43,7 @@ def volumes(draw: st.DrawFn) -> CTVolume:
 
 
 @given(volumes())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_canonical_axes_and_back_voxel_for_voxel(ct: CTVolume) -> None:
     canonical, reorientation = to_canonical(ct)
     assert np.shares_memory(canonical.array, ct.array)

@@ -19,9 +19,9 @@ from CovidLesionSegLogic.errors import InputError
 )
 def test_real_dicom(shared_data: Path, case: str, slices: int, pixel: float, top: float) -> None:
     folder = shared_data / "covid_ct_md" / case
-    start = time.perf_counter()
+    start = time.process_time()
     ct = read_ct(folder)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert ct.shape == (slices, 512, 512)
     assert ct.array.dtype == np.int16
     assert ct.spacing == pytest.approx((pixel, pixel, 2.0))
@@ -31,7 +31,7 @@ def test_real_dicom(shared_data: Path, case: str, slices: int, pixel: float, top
     assert ct.name == case
     assert "JPEG Lossless" in ct.source["transfer_syntax"]
     assert ct.source["slices"] == slices
-    assert seconds < 30  # about 1 s on an idle machine
+    assert seconds < 20  # processor time, all threads; about 2 s on an idle machine
     # lung, fat and muscle are where they belong
     middle = ct.array[slices // 2, 100:400, 60:450]
     assert 0.1 < ((middle > -950) & (middle < -700)).mean() < 0.7
