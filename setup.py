@@ -20,5 +20,5 @@ setup(
     packages=find_packages(include=["CovidLesionSegLogic", "CovidLesionSegLogic.*"])
     + list(RESOURCES),
     package_dir=RESOURCES,
-    package_data={name: ["*"] for name in RESOURCES},
+    package_data={"CovidLesionSegLogic": ["py.typed"]} | {name: ["*"] for name in RESOURCES},
 )
