@@ -134,7 +134,8 @@ def medseg(root: Path) -> Iterable[tuple[str, NDArray[np.float32], NDArray[Any],
             SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(root / f"{name}_{kind}.nii.gz")))
             for kind in ("ct", "lesion", "lung")
         ]
-        yield name, arrays[0].astype(np.float32), arrays[1], arrays[2]
+        # The reader of the product knows nothing below -1024 HU either.
+        yield name, np.maximum(arrays[0].astype(np.float32), -1024), arrays[1], arrays[2]
 
 
 def medseg_lesions(root: Path, *, minimum_lung: int = 800) -> list[Slice]:
