@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from CovidLesionSegLogic.phantom.fields import (
     Profile,
@@ -19,6 +20,9 @@ from CovidLesionSegLogic.phantom.fields import (
     spline,
 )
 from CovidLesionSegLogic.phantom.grid import Array, Points
+
+Tube = tuple[NDArray[np.float64], NDArray[np.float64]]
+Node = tuple[float, float, float, float]
 
 HEIGHTS = (150, 125, 110, 95, 75, 50, 20, -20, -60, -100, -145)
 
@@ -66,10 +70,10 @@ class Chest:
 
     def __post_init__(self) -> None:
         h = self.habitus
-        width = np.array([26, 44, 70, 89, 109, 124, 132, 137, 138, 135, 130]) * h.width
-        front = np.array([-12, -14, -24, -38, -54, -67, -77, -85, -89, -91, -91]) * h.depth
-        back = np.array([38, 44, 54, 62, 69, 74, 77, 79, 79, 77, 73]) * (0.5 + 0.5 * h.depth)
-        wall = np.array([205, 150, 108, 76, 50, 34, 24, 19, 17, 16, 16]) + h.fat
+        width = np.array([30, 52, 79, 98, 115, 129, 136, 140, 141, 138, 132]) * h.width
+        front = np.array([-14, -20, -34, -50, -67, -80, -87, -92, -95, -97, -97]) * h.depth
+        back = np.array([36, 43, 54, 62, 68, 73, 75, 76, 75, 73, 69]) * (0.5 + 0.5 * h.depth)
+        wall = np.array([205, 158, 118, 88, 62, 41, 27, 18, 14, 14, 15]) + h.fat
         put = object.__setattr__
         put(self, "half_width", Profile(HEIGHTS, width))
         put(self, "front", Profile(HEIGHTS, front))
@@ -77,15 +81,18 @@ class Chest:
         put(self, "spine", Profile(HEIGHTS, [18, 22, 27, 32, 39, 45, 49, 50, 47, 42, 36]))
         put(self, "body_width", Profile(HEIGHTS, width + wall))
         put(self, "body_front", Profile(
-            HEIGHTS, front - 0.7 * h.fat - np.array([46, 44, 44, 38, 32, 26, 20, 15, 13, 13, 14])))
+            HEIGHTS, front - 0.7 * h.fat - np.array([46, 44, 40, 35, 30, 25, 20, 16, 14, 14, 15])))
         put(self, "body_back", Profile(
-            HEIGHTS, back + 0.6 * h.fat + np.array([62, 56, 46, 39, 32, 27, 24, 21, 20, 21, 23])))
+            HEIGHTS, back + 0.6 * h.fat + np.array([64, 60, 53, 47, 42, 38, 35, 33, 32, 33, 36])))
 
     # -- outline ---------------------------------------------------------------------------
 
     def cavity(self, p: Points) -> Array:
         """Inner surface of the rib cage."""
-        return _oval(p, self.half_width(p.z), self.front(p.z), self.back(p.z), 2.5, 2.3)
+        # The back of the chest bulges on both sides of the spine.
+        bulge = 13.0 * np.exp(-(((np.abs(p.x) - 70.0) / 32.0) ** 2)) * _step(p.y, 0.0, 50.0)
+        moved = Points(p.x, (p.y - bulge).astype(np.float32), p.z)
+        return _oval(moved, self.half_width(p.z), self.front(p.z), self.back(p.z), 2.4, 2.3)
 
     def body(self, p: Points) -> Array:
         """The skin."""
@@ -102,7 +109,7 @@ class Chest:
 
     # -- mediastinum -----------------------------------------------------------------------
 
-    def heart_axes(self) -> np.ndarray:
+    def heart_axes(self) -> NDArray[np.float64]:
         """Unit axes (rows, LPS) of the heart: long axis to the left, front and below."""
         long = np.array([0.74, -0.42, -0.53])
         long /= np.linalg.norm(long)
@@ -113,88 +120,90 @@ class Chest:
     def heart(self, p: Points) -> Array:
         """The heart in its pericardium: ventricles and, to the right and behind, the atria."""
         s = self.habitus.heart
-        ventricles = ellipsoid(p, (24.0, -30.0, -26.0), np.array([58.0, 42.0, 40.0]) * s,
+        ventricles = ellipsoid(p, (24.0, -38.0, -28.0), np.array([58.0, 44.0, 40.0]) * s,
                                self.heart_axes())
-        right = ellipsoid(p, (-16.0, -24.0, -22.0), np.array([28.0, 34.0, 38.0]) * s)
+        right = ellipsoid(p, (-16.0, -32.0, -22.0), np.array([28.0, 38.0, 40.0]) * s)
         left_atrium = ellipsoid(p, (4.0, 6.0, -6.0), np.array([34.0, 18.0, 22.0]) * s)
         return smooth_min(smooth_min(ventricles, right, 12.0), left_atrium, 12.0)
 
-    def great_vessels(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def great_vessels(self) -> dict[str, Tube]:
         """Paths (n, 3) and radii (n,), mm, of the large mediastinal vessels and airways."""
-        def path(*nodes: tuple[float, float, float, float], n: int = 7) -> tuple:
-            curve = spline(nodes, n)
-            return curve[:, :3], curve[:, 3]
         return {
-            "aorta": path((4, -22, -10, 15), (-14, -34, 18, 16), (-15, -32, 42, 15.5),
+            "aorta": _tube((4, -22, -10, 15), (-14, -34, 18, 16), (-15, -32, 42, 15.5),
                           (-4, -18, 63, 14.5), (12, 4, 66, 13.5), (23, 22, 52, 12.5),
                           (25, 28, 25, 12), (24, 26, -20, 11.5), (18, 22, -75, 11),
                           (9, 14, -150, 10), n=22),
-            "pulmonary trunk": path((20, -46, -6, 14), (24, -38, 14, 14.5), (25, -20, 30, 13),
+            "pulmonary trunk": _tube((20, -46, -6, 14), (24, -38, 14, 14.5), (25, -20, 30, 13),
                                     (36, -2, 35, 11)),
-            "right pulmonary artery": path((24, -24, 28, 11.5), (-6, -14, 25, 11),
+            "right pulmonary artery": _tube((24, -24, 28, 11.5), (-6, -14, 25, 11),
                                            (-38, -4, 19, 9.5)),
-            "left pulmonary artery": path((28, -14, 32, 11.5), (38, 6, 32, 10.5),
+            "left pulmonary artery": _tube((28, -14, 32, 11.5), (38, 6, 32, 10.5),
                                           (44, 16, 18, 8.5)),
-            "superior vena cava": path((-22, -30, 96, 8), (-29, -26, 70, 9.5), (-30, -22, 30, 10),
+            "superior vena cava": _tube((-22, -30, 96, 8), (-29, -26, 70, 9.5), (-30, -22, 30, 10),
                                        (-28, -18, -4, 11)),
-            "brachiocephalic vein": path((-24, -30, 92, 8), (4, -36, 82, 7), (30, -28, 100, 7),
+            "brachiocephalic vein": _tube((-24, -30, 92, 8), (4, -36, 82, 7), (30, -28, 100, 7),
                                          (44, -14, 122, 6)),
-            "brachiocephalic artery": path((-8, -18, 70, 7), (-16, -10, 100, 6.5),
+            "brachiocephalic artery": _tube((-8, -18, 70, 7), (-16, -10, 100, 6.5),
                                            (-26, -2, 150, 5)),
-            "left carotid artery": path((5, -6, 72, 5), (10, -2, 105, 4.5), (20, 2, 150, 4)),
-            "left subclavian artery": path((16, 10, 68, 5.5), (24, 12, 100, 5), (46, 8, 125, 5),
+            "left carotid artery": _tube((5, -6, 72, 5), (10, -2, 105, 4.5), (20, 2, 150, 4)),
+            "left subclavian artery": _tube((16, 10, 68, 5.5), (24, 12, 100, 5), (46, 8, 125, 5),
                                            (90, 0, 135, 4.5)),
-            "inferior vena cava": path((-20, -6, -30, 12), (-22, 0, -60, 12), (-24, 6, -150, 12)),
-            "oesophagus": path((4, 14, 150, 7), (6, 20, 100, 7), (8, 24, 50, 7), (6, 26, -10, 7.5),
+            "right interlobar artery": _tube((-37, -4, 19, 9), (-45, 8, 6, 7.5), (-50, 19, -12, 6)),
+            "left descending artery": _tube((43, 15, 20, 8.5), (52, 23, 4, 7.5), (55, 29, -12, 6)),
+            "right superior vein": _tube((-12, -2, 0, 6.5), (-38, -9, 10, 6), n=4),
+            "right inferior vein": _tube((-12, 8, -8, 6.5), (-38, 16, -11, 6), n=4),
+            "left superior vein": _tube((14, 0, 4, 6.5), (40, -8, 15, 6), n=4),
+            "left inferior vein": _tube((14, 10, -6, 6.5), (38, 18, -9, 6), n=4),
+            "inferior vena cava": _tube((-20, -6, -30, 12), (-22, 0, -60, 12), (-24, 6, -150, 12)),
+            "oesophagus": _tube((4, 14, 150, 7), (6, 20, 100, 7), (8, 24, 50, 7), (6, 26, -10, 7.5),
                                (12, 12, -60, 8), (24, -4, -84, 9), n=9),
         }
 
-    def airways(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def airways(self) -> dict[str, Tube]:
         """Paths and lumen radii, mm, of trachea and main bronchi."""
-        def path(*nodes: tuple[float, float, float, float], n: int = 6) -> tuple:
-            curve = spline(nodes, n)
-            return curve[:, :3], curve[:, 3]
         return {
-            "trachea": path((0, -8, 160, 8.5), (0, 0, 105, 8.6), (-2, 6, 70, 8.8),
+            "trachea": _tube((0, -8, 160, 8.5), (0, 0, 105, 8.6), (-2, 6, 70, 8.8),
                             (0, 9, 44, 9.5), n=8),
-            "right main bronchus": path((-1, 9, 45, 7.5), (-14, 11, 36, 7.2), (-34, 11, 24, 6.5)),
-            "right intermediate bronchus": path((-33, 11, 25, 6), (-37, 13, 8, 5.4),
+            "right main bronchus": _tube((-1, 9, 45, 7.5), (-14, 11, 36, 7.2), (-34, 11, 24, 6.5)),
+            "right intermediate bronchus": _tube((-33, 11, 25, 6), (-37, 13, 8, 5.4),
                                                 (-41, 17, -8, 4.8)),
-            "right upper bronchus": path((-27, 11, 29, 5.2), (-46, 11, 33, 4.4)),
-            "left main bronchus": path((1, 9, 45, 7.2), (18, 13, 33, 6.6), (40, 17, 18, 6)),
-            "left upper bronchus": path((37, 16, 20, 5), (52, 8, 20, 4.4)),
-            "left lower bronchus": path((40, 17, 18, 5.4), (43, 23, 2, 4.8), (46, 26, -8, 4.4)),
+            "right upper bronchus": _tube((-27, 11, 29, 5.2), (-46, 11, 33, 4.4)),
+            "left main bronchus": _tube((1, 9, 45, 7.2), (18, 13, 33, 6.6), (40, 17, 18, 6)),
+            "left upper bronchus": _tube((37, 16, 20, 5), (52, 8, 20, 4.4)),
+            "left lower bronchus": _tube((40, 17, 18, 5.4), (43, 23, 2, 4.8), (46, 26, -8, 4.4)),
         }
 
     def mediastinum(self, p: Points) -> Array:
         """Everything between the lungs: fat, heart, great vessels, airways, oesophagus, spine."""
         f = np.abs(p.x - _middle(p)) - self._septum(p)
         f = smooth_min(f, self.heart(p) - 2.5, 9.0)
-        near = 1.5
         for tubes in (self.great_vessels(), self.airways()):
             for name, (path, radii) in tubes.items():
                 if name == "left subclavian artery" or "upper bronchus" in name:
                     continue
-                f = smooth_min(f, polyline(p, path, radii + near), 9.0)
+                thin = name.endswith(("bronchus", "vein"))
+                fill = 3.0 if thin else 8.0
+                f = smooth_min(f, polyline(p, path, radii + (0.4 if thin else 1.2)), fill)
         return smooth_min(f, self.vertebrae_hull(p), 6.0)
 
     def _septum(self, p: Points) -> Array:
         """Half-width, mm, of the plain fat between the lungs."""
-        upper = _step(p.z, 62.0, 100.0)
-        front = 4.0 + 22.0 * upper
+        upper = _step(p.z, 70.0, 108.0)
+        # Behind the breastbone a wedge of fat, narrow in front.
+        wedge = np.clip(0.42 * (p.y - self.front(p.z) - 4.0), 0.0, 15.0)
+        front = 3.0 + wedge + 18.0 * upper
         middle = 11.0 + 14.0 * upper
         width = front + (middle - front) * _step(p.y, -30.0, 5.0)
-        # Fat of the thymus behind the breastbone, and of the heart's foot on the diaphragm.
-        width = width + 9.0 * np.exp(-(((p.z - 60.0) / 22.0) ** 2) - ((p.y + 45.0) / 22.0) ** 2)
-        foot = np.exp(-(((p.z + 78.0) / 16.0) ** 2) - ((p.y + 62.0) / 30.0) ** 2)
-        return (width + 30.0 * foot).astype(np.float32)
+        # The fat of the heart's foot on the diaphragm.
+        foot = np.exp(-(((p.z + 80.0) / 14.0) ** 2) - ((p.y + 66.0) / 30.0) ** 2)
+        return (width + 16.0 * foot).astype(np.float32)
 
     def vertebrae_hull(self, p: Points) -> Array:
         """The spine with the tissue beside it, as the lungs see it."""
         y = self.spine(p.z)
         body = np.sqrt((p.x / 19.0) ** 2 + ((p.y - y) / 18.0) ** 2) - 1.0
-        arch = np.sqrt((p.x / 30.0) ** 2 + ((p.y - y - 32.0) / 22.0) ** 2) - 1.0
-        return smooth_min((body * 18.0).astype(np.float32), (arch * 22.0).astype(np.float32), 10.0)
+        arch = np.sqrt((p.x / 54.0) ** 2 + ((p.y - y - 44.0) / 28.0) ** 2) - 1.0
+        return smooth_min((body * 18.0).astype(np.float32), (arch * 28.0).astype(np.float32), 14.0)
 
     # -- diaphragm and lungs -----------------------------------------------------------------
 
@@ -207,7 +216,7 @@ class Chest:
             dy = p.y - centre_y
             drop = (62.0 * np.maximum(dx / 70.0, 0.0) ** 3
                     + 16.0 * np.maximum(-dx / 64.0, 0.0) ** 2
-                    + 78.0 * np.maximum(dy / 90.0, 0.0) ** 1.7
+                    + 84.0 * np.maximum(dy / 90.0, 0.0) ** 1.35
                     + 40.0 * np.maximum(-dy / 72.0, 0.0) ** 2.6)
             halves.append((top - drop).astype(np.float32))
         left = _step(p.x, -12.0, 12.0)
@@ -217,7 +226,8 @@ class Chest:
         """The lungs' rounded tops: negative below them."""
         dx = np.abs(p.x) - 50.0
         dy = p.y - 26.0
-        return p.z - (119.0 - (dx * dx + dy * dy) / 85.0).astype(np.float32)
+        fall = dx * dx / 115.0 + dy * dy / np.where(dy < 0, 230.0, 110.0)
+        return np.asarray(p.z - (119.0 - fall), dtype=np.float32)
 
     def lungs(self, p: Points, mediastinum: Array | None = None) -> Array:
         """Both lungs within their pleura; the right one has x below :func:`middle`."""
@@ -226,7 +236,7 @@ class Chest:
         f = smooth_max(f, self.diaphragm(p) * 0.6, 5.0)
         return smooth_max(f, -m, 3.0)
 
-    def is_left(self, p: Points) -> np.ndarray:
+    def is_left(self, p: Points) -> NDArray[np.bool_]:
         """Whether positions lie left of the septum between the lungs."""
         return np.asarray(p.x - _middle(p) > 0)
 
@@ -239,6 +249,12 @@ class Chest:
     def horizontal_fissure(self, p: Points) -> Array:
         """Height of the right lung's horizontal fissure minus z: negative in the upper lobe."""
         return (9.0 + 0.06 * p.y - ((p.x + 70.0) / 40.0) ** 2 * 2.0 - p.z).astype(np.float32)
+
+
+def _tube(*nodes: Node, n: int = 7) -> Tube:
+    """A smooth path (n, 3) and its radii (n,) through nodes (x, y, z, radius), mm."""
+    curve = spline(nodes, n)
+    return curve[:, :3], curve[:, 3]
 
 
 def _middle(p: Points) -> Array:

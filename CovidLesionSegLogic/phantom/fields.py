@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
@@ -25,7 +23,7 @@ class Profile:
 
     STEP = 0.25
 
-    def __init__(self, heights: Sequence[float], values: Sequence[float]) -> None:
+    def __init__(self, heights: ArrayLike, values: ArrayLike) -> None:
         order = np.argsort(heights)
         h = np.asarray(heights, dtype=float)[order]
         self._first = float(h[0])

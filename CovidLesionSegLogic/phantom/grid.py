@@ -82,27 +82,18 @@ class Block:
         """
         corners = np.array(np.meshgrid(*zip(np.asarray(low), np.asarray(high), strict=True)))
         along = self.axes.T @ corners.reshape(3, 8)
-        return self.local_window(along.min(axis=1), along.max(axis=1), margin)
-
-    def local_window(self, low: NDArray[np.float64], high: NDArray[np.float64],
-                     margin: int = 0) -> Window | None:
-        """As :meth:`window`, for a box along the grid's own axes (i, j, k; mm)."""
+        low_ijk, high_ijk = along.min(axis=1), along.max(axis=1)
         size = self.shape[::-1]
         cuts = []
         for axis in (2, 1, 0):
-            a = (low[axis] - self.start[axis]) / self.spacing[axis]
-            b = (high[axis] - self.start[axis]) / self.spacing[axis]
+            a = (low_ijk[axis] - self.start[axis]) / self.spacing[axis]
+            b = (high_ijk[axis] - self.start[axis]) / self.spacing[axis]
             first = max(int(np.ceil(a)) + margin, 0)
             last = min(int(np.floor(b)) + margin + 1, size[axis] + 2 * margin)
             if last <= first:
                 return None
             cuts.append(slice(first, last))
         return cuts[0], cuts[1], cuts[2]
-
-    def local_axis(self, axis: int, cut: slice) -> Array:
-        """Coordinates along grid axis 0 (i), 1 (j) or 2 (k), mm, for indices in ``cut``."""
-        index = np.arange(cut.start, cut.stop)
-        return (self.start[axis] + index * self.spacing[axis]).astype(np.float32)
 
     def surface(self, field: Array) -> tuple[Array, Array]:
         """First-order distance to the zero of an implicit field, and one voxel's depth across it.

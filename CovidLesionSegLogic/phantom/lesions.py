@@ -120,10 +120,10 @@ def opacity(lesions: list[Lesion], p: Points, noise: Noise) -> Opacity:
             continue
         q = Points(p.x[near], p.y[near], p.z[near])
         u = lesion.field(q, noise)
-        alpha = np.clip((1.0 - u) / 0.34 + 0.5, 0.0, 1.0)
-        alpha *= alpha * (3.0 - 2.0 * alpha)
-        density = lesion.hu + 42.0 * noise.fractal(q, 9.0, lesion.shift + 31.0, octaves=2)
-        density = density + 110.0 * np.clip(0.55 - u, 0.0, 0.5)
+        alpha = np.clip((1.0 - u) / 0.6 + 0.5, 0.0, 1.0)
+        alpha = alpha * alpha * (3.0 - 2.0 * alpha)
+        density = lesion.hu + 60.0 * noise.fractal(q, 11.0, lesion.shift + 31.0, octaves=3)
+        density = density + 200.0 * np.clip(0.7 - u, 0.0, 0.7)
         if lesion.reticulation:
             # Thickened septa within the ground glass ("crazy paving").
             ridge = np.clip(1.0 - np.abs(noise(q, 7.0, lesion.shift + 57.0)) / 0.3, 0.0, 1.0)
@@ -132,7 +132,7 @@ def opacity(lesions: list[Lesion], p: Points, noise: Noise) -> Opacity:
         weight[near] += alpha
         hu[near] += alpha * density
         if lesion.consolidation:
-            v = u + 0.22 * noise.fractal(q, 11.0, lesion.shift + 83.0, octaves=2)
-            core = np.clip((lesion.consolidation - v) / 0.16 + 0.5, 0.0, 1.0)
+            v = u + 0.16 * noise.fractal(q, 13.0, lesion.shift + 83.0, octaves=2)
+            core = np.clip((lesion.consolidation - v) / 0.3 + 0.5, 0.0, 1.0)
             solid[near] = np.maximum(solid[near], core)
     return Opacity(1.0 - clear, solid, hu / weight)

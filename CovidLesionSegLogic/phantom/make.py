@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from CovidLesionSegLogic.ct.volume import CTVolume, Vector3
 from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.phantom import airspace, chest_wall, organs
+from CovidLesionSegLogic.phantom.canvas import Canvas
 from CovidLesionSegLogic.phantom.grid import Grid
 from CovidLesionSegLogic.phantom.lesions import SEVERITIES
-from CovidLesionSegLogic.phantom.paint import Painter
-from CovidLesionSegLogic.phantom.patient import Patient
+from CovidLesionSegLogic.phantom.patient import draw_patient
 from CovidLesionSegLogic.phantom.scanner import reconstruct
 
 FIELD_OF_VIEW = (358.4, 358.4, 288.0)  # mm: left-right, front-back, foot-head
@@ -46,7 +48,7 @@ def make_phantom(
     severity: str = "moderate",
     direction: ArrayLike | None = None,
     origin: Vector3 | None = None,
-    noise_hu: float = 18.0,
+    noise_hu: float = 12.0,
     circle: bool = False,
 ) -> Phantom:
     """Make a chest CT of a random patient with known lungs and lesions.
@@ -86,18 +88,25 @@ def make_phantom(
     grid = _grid(shape, spacing, direction, origin)
     if not np.isfinite(noise_hu) or noise_hu < 0:
         raise RequestError(f"noise_hu must be 0 or more, not {noise_hu}")
-    whole = np.random.SeedSequence(seed)
-    who, scan = whole.spawn(2)
-    patient = Patient.draw(who, severity if lesions else "none")
-    rng = np.random.default_rng(scan)
+    if int(seed) != seed or seed < 0:
+        raise RequestError(f"seed must be a whole number from 0, not {seed}")
+    patient = draw_patient(int(seed), severity if lesions else "none")
+    rng = np.random.default_rng([int(seed), 1])
     array = np.empty(grid.shape, np.int16)
     labels = np.zeros(grid.shape, np.uint8)
     lungs = np.zeros(grid.shape, np.uint8)
     for block in grid.blocks():
-        painted = Painter(patient, block).paint()
+        canvas = Canvas(block)
+        chest_wall.table(canvas, patient)
+        chest_wall.soft_tissue(canvas, patient)
+        organs.abdomen(canvas, patient)
+        between = organs.mediastinum(canvas, patient)
+        organs.bones(canvas, patient)
         cut = slice(block.first, block.last)
-        labels[cut], lungs[cut] = painted.lesions, painted.lungs
-        array[cut] = reconstruct(painted.hu, block, rng, noise_hu, circle)
+        lungs[cut], labels[cut] = airspace.lungs(canvas, patient, between)
+        airspace.airways(canvas, patient)
+        array[cut] = reconstruct(canvas.hu, block, rng, noise_hu, circle)
+    _drop_slivers(lungs, labels, grid)
     ct = CTVolume(
         array,
         origin=tuple(grid.origin),
@@ -107,6 +116,21 @@ def make_phantom(
         source={"format": "phantom", "seed": seed, "severity": severity if lesions else "none"},
     )
     return Phantom(ct, labels, lungs)
+
+
+def _drop_slivers(lungs: NDArray[np.uint8], lesions: NDArray[np.uint8], grid: Grid) -> None:
+    """Take the crumbs (under 0.5 mL) that thin recesses leave on coarse voxels out of the masks."""
+    smallest = 500.0 / float(np.prod(grid.spacing))
+    for side in (1, 2):
+        parts, count = ndimage.label(lungs == side)
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)
+        if count < 2:
+            continue
+        crumb = sizes < min(smallest, sizes[1:].max())
+        crumb[0] = False
+        gone = crumb[parts]
+        lungs[gone] = 0
+        lesions[gone] = 0
 
 
 def _grid(shape: tuple[int, int, int], spacing: Vector3 | None, direction: ArrayLike | None,

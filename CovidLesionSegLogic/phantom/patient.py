@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Patient:
     muscle: Profile
     lung_hu: float
     table_y: float
+    gas_level: float
 
     @classmethod
     def draw(cls, seed: np.random.SeedSequence, severity: str) -> Patient:
@@ -40,6 +42,13 @@ class Patient:
             lesions=place_lesions(chest, severity, disease),
             noise=Noise(texture),
             muscle=muscle,
-            lung_hu=float(body.uniform(-885.0, -855.0)),
+            lung_hu=float(body.uniform(-895.0, -868.0)),
+            gas_level=float(body.uniform(-58.0, -40.0)),
             table_y=float(chest.body_back(0.0)) + 5.0,
         )
+
+
+@lru_cache(maxsize=4)
+def draw_patient(seed: int, severity: str) -> Patient:
+    """The patient of ``seed``, kept for the next grid: growing the vessels takes a second."""
+    return Patient.draw(np.random.SeedSequence([seed, 0]), severity)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from CovidLesionSegLogic.phantom.anatomy import Chest
 from CovidLesionSegLogic.phantom.fields import Profile, spline
@@ -26,22 +26,23 @@ class Skeleton:
     @classmethod
     def of(cls, chest: Chest, rng: np.random.Generator) -> Skeleton:
         """The skeleton that fits ``chest``."""
-        bones: list[tuple[NDArray[np.float64], object]] = []
-        cartilage: list[tuple[NDArray[np.float64], object]] = []
+        bones: list[tuple[NDArray[np.float64], ArrayLike]] = []
+        cartilage: list[tuple[NDArray[np.float64], ArrayLike]] = []
         for side in (-1.0, 1.0):
             for number in range(12):
                 bone, soft = _rib(chest, number, side, rng)
                 # Three tubes above each other: a rib is taller than it is thick.
                 for lift in (-3.2, 0.0, 3.2):
-                    bones.append((bone + [0.0, 0.0, lift], 3.4))
+                    bones.append((bone + np.array([0.0, 0.0, lift]), 3.4))
                     if number < 10:
-                        cartilage.append((soft + [0.0, 0.0, lift], 3.6))
+                        cartilage.append((soft + np.array([0.0, 0.0, lift]), 3.6))
             bones += _girdle(side, chest)
         bones += _processes(chest)
         return cls(Tubes.along(bones), Tubes.along(cartilage))
 
 
-def _wall(chest: Chest, angle: Array, z: Array, out: float) -> NDArray[np.float64]:
+def _wall(chest: Chest, angle: NDArray[np.float64], z: NDArray[np.float64], out: float,
+          ) -> NDArray[np.float64]:
     """Points ``out`` mm outside the cavity; ``angle`` from the back (0) to the front (pi)."""
     a, front, back = chest.half_width(z) + out, chest.front(z) - out, chest.back(z) + out
     half = 0.5 * (back - front)
@@ -53,11 +54,12 @@ def _wall(chest: Chest, angle: Array, z: Array, out: float) -> NDArray[np.float6
 def _rib(chest: Chest, number: int, side: float, rng: np.random.Generator,
          ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     top = FIRST_LEVEL + 2.0 - LEVEL * number * 0.97
-    drop = (34.0, 46.0, 56.0, 64.0, 70.0, 74.0, 76.0, 74.0, 68.0, 58.0, 36.0, 22.0)[number]
+    drop = (38.0, 58.0, 76.0, 90.0, 100.0, 108.0, 112.0, 108.0, 98.0, 84.0, 50.0, 30.0)[number]
     drop += float(rng.normal(0.0, 2.0))
     reach = (0.86, 0.84, 0.82, 0.81, 0.80, 0.78, 0.75, 0.71, 0.66, 0.6, 0.42, 0.3)[number]
     angle = np.linspace(0.16, reach, 22) * np.pi
-    z = top - drop * np.sin(0.5 * np.pi * np.clip(angle / (0.82 * np.pi), 0, 1)) ** 1.3
+    t = angle / (0.82 * np.pi)
+    z = top - drop * t * (0.4 + t * (1.8 - 1.2 * t))  # steepest at the side
     path = _wall(chest, angle, z, 6.0)
     y0 = float(chest.spine(top))
     head = np.array([[18.0, y0 + 6.0, top + 2.0], [30.0, y0 + 20.0, top + 1.0]])
@@ -65,7 +67,7 @@ def _rib(chest: Chest, number: int, side: float, rng: np.random.Generator,
     # The cartilage runs on along the wall and climbs to the breastbone.
     stop = max(min(0.955, reach + 0.2), reach + 0.05)
     angle = np.linspace(reach, stop, 6) * np.pi
-    target = max(float(Profile(list(range(0, 11)),
+    target = max(float(Profile(range(11),
                                [78, 62, 42, 24, 8, -8, -22, -34, -46, -56, -66])(number)),
                  float(z[-1]) + 2.0)
     climb = (angle - angle[0]) / (angle[-1] - angle[0])
@@ -74,18 +76,18 @@ def _rib(chest: Chest, number: int, side: float, rng: np.random.Generator,
     return bone * mirror, soft * mirror
 
 
-def _girdle(side: float, chest: Chest) -> list[tuple[NDArray[np.float64], object]]:
+def _girdle(side: float, chest: Chest) -> list[tuple[NDArray[np.float64], ArrayLike]]:
     """Clavicle, shoulder blade and head of the humerus."""
     m = np.array([side, 1.0, 1.0])
     front = float(chest.front(95.0))
     clavicle = spline([(16, front - 7, 90), (55, front - 14, 104), (105, front + 14, 122),
                        (150, front + 44, 134)], 14)
-    parts: list[tuple[NDArray[np.float64], object]] = [(clavicle * m, 5.8)]
+    parts: list[tuple[NDArray[np.float64], ArrayLike]] = [(clavicle * m, 5.8)]
     w = chest.habitus.width
     lateral = spline([(138, 30, 106), (124, 58, 70), (100 * w, 88, -4)], 26)
     medial = spline([(70, 92, 112), (74, 94, 60), (98 * w, 89, -6)], 26)
     for a, b in zip(lateral, medial, strict=True):
-        middle = 0.5 * (a + b) + [0.0, 3.0, 0.0]
+        middle = 0.5 * (a + b) + np.array([0.0, 3.0, 0.0])
         parts.append((spline([a, middle, b], 6) * m, 2.2))
     parts.append((lateral * m, np.linspace(6.0, 3.5, len(lateral))))
     parts.append((spline([(76, 100, 98), (118, 92, 116), (158, 52, 134)], 8) * m, 4.8))
@@ -94,9 +96,9 @@ def _girdle(side: float, chest: Chest) -> list[tuple[NDArray[np.float64], object
     return parts
 
 
-def _processes(chest: Chest) -> list[tuple[NDArray[np.float64], object]]:
+def _processes(chest: Chest) -> list[tuple[NDArray[np.float64], ArrayLike]]:
     """Spinous and transverse processes."""
-    parts: list[tuple[NDArray[np.float64], object]] = []
+    parts: list[tuple[NDArray[np.float64], ArrayLike]] = []
     for level in range(-1, 13):
         z = FIRST_LEVEL - LEVEL * level
         y = float(chest.spine(z))

@@ -17,7 +17,7 @@ from CovidLesionSegLogic.phantom.grid import Points
 from CovidLesionSegLogic.phantom.tubes import Tubes
 
 Floats = NDArray[np.float64]
-MURRAY = 2.7  # r^MURRAY is kept where a vessel divides
+MURRAY = 2.55  # r^MURRAY is kept where a vessel divides
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Branch:
 
 
 def grow(start: Floats, heading: Floats, tissue: Floats, rng: np.random.Generator, *,
-         leaf: int, fraction: float = 0.42) -> list[Branch]:
+         leaf: int, fraction: float = 0.5) -> list[Branch]:
     """A tree from ``start`` into ``tissue`` (n, 3), ends supplying about ``leaf`` points each."""
     branches: list[Branch] = []
     stack = [(np.asarray(start, float), np.asarray(heading, float), tissue, len(tissue))]
@@ -40,13 +40,15 @@ def grow(start: Floats, heading: Floats, tissue: Floats, rng: np.random.Generato
         way = centre - node
         length = float(np.linalg.norm(way))
         last = len(points) <= leaf
-        reach = (0.85 if last else fraction * rng.uniform(0.75, 1.2)) * length
+        # Lobar vessels divide near the hilum; the segments' vessels are long.
+        early = np.clip(1.6 * (1.0 - len(points) / len(tissue)), 0.3, 1.0)
+        reach = (0.85 if last else early * fraction * rng.uniform(0.75, 1.2)) * length
         if length < 1e-6:
             continue
         end = node + way / length * reach
         # A branch leaves in its parent's direction and bends towards its tissue.
-        bend = node + 0.45 * reach * (0.55 * direction + 0.45 * way / length)
-        bend = bend + rng.normal(0.0, 0.04 * reach, 3)
+        bend = node + 0.45 * reach * (0.5 * direction + 0.5 * way / length)
+        bend = bend + rng.normal(0.0, 0.025 * reach, 3)
         t = np.linspace(0.0, 1.0, 3 if reach < 12.0 else 5)[:, None]
         path = (1 - t) ** 2 * node + 2 * t * (1 - t) * bend + t**2 * end
         branches.append(Branch(path, max(1, round(len(points) / leaf)),
@@ -66,10 +68,10 @@ def _halves(points: Floats, node: Floats, tangent: Floats,
     """The points either side of a plane that contains ``tangent`` and splits their spread."""
     offset = points - points.mean(axis=0)
     across = offset - np.outer(offset @ tangent, tangent)
-    values, vectors = np.linalg.eigh(across.T @ across)
+    _, vectors = np.linalg.eigh(across.T @ across)
     normal = vectors[:, -1] + 0.25 * rng.normal(size=3)
     position = offset @ normal
-    cut = np.quantile(position, rng.uniform(0.34, 0.66))
+    cut = np.quantile(position, rng.uniform(0.22, 0.78))
     side = position > cut
     return points[side], points[~side]
 
@@ -95,11 +97,11 @@ class LungTrees:
 
 #: Where the trees of each lobe begin (LPS mm): lobe -> (artery, vein, bronchus).
 ROOTS: dict[str, tuple[tuple[float, float, float], ...]] = {
-    "right upper": ((-38, -2, 26), (-34, -6, 8), (-44, 11, 33)),
-    "right middle": ((-42, 2, 4), (-34, -2, 2), (-39, 13, 2)),
-    "right lower": ((-46, 16, 2), (-30, 10, -8), (-41, 17, -8)),
-    "left upper": ((46, 6, 30), (38, -8, 14), (50, 8, 20)),
-    "left lower": ((48, 20, 6), (34, 12, -6), (46, 26, -8)),
+    "right upper": ((-38, -2, 27), (-38, -9, 10), (-46, 11, 33)),
+    "right middle": ((-46, 6, 5), (-38, -8, 6), (-40, 14, 0)),
+    "right lower": ((-50, 19, -12), (-38, 16, -11), (-41, 17, -8)),
+    "left upper": ((44, 6, 33), (40, -8, 15), (52, 8, 20)),
+    "left lower": ((55, 29, -12), (38, 18, -9), (46, 26, -8)),
 }
 
 
@@ -124,18 +126,18 @@ def lobe_points(chest: Chest, rng: np.random.Generator, count: int) -> dict[str,
 def make_trees(chest: Chest, rng: np.random.Generator) -> LungTrees:
     """Arteries with airways beside them, and veins between, for every lobe."""
     vessels, airways = [], []
-    for name, tissue in lobe_points(chest, rng, 48_000).items():
+    for name, tissue in lobe_points(chest, rng, 60_000).items():
         artery, vein, bronchus = (np.array(r, dtype=float) for r in ROOTS[name])
         outwards = tissue.mean(axis=0) - artery
         outwards /= np.linalg.norm(outwards)
-        arterial = grow(artery, outwards, tissue, rng, leaf=9)
-        vessels.append(tubes_of(arterial, 0.52))
-        vessels.append(tubes_of(grow(vein, outwards, tissue, rng, leaf=10), 0.5))
+        arterial = grow(artery, outwards, tissue, rng, leaf=8)
+        vessels.append(tubes_of(arterial, 0.50))
+        vessels.append(tubes_of(grow(vein, outwards, tissue, rng, leaf=9), 0.48))
         airways.append(_beside(arterial, bronchus - artery))
     return LungTrees(_joined(vessels), _joined(airways))
 
 
-def _beside(arterial: list[Branch], shift: Floats, smallest: int = 4) -> Tubes:
+def _beside(arterial: list[Branch], shift: Floats, smallest: int = 8) -> Tubes:
     """Airway lumens that run along the arteries, about as wide as these."""
     paths = []
     side = np.array([0.3, 0.75, 0.6])
@@ -143,8 +145,8 @@ def _beside(arterial: list[Branch], shift: Floats, smallest: int = 4) -> Tubes:
     for branch in arterial:
         if branch.terminals < smallest:
             continue
-        end = 0.4 * branch.terminals ** (1.0 / MURRAY)
-        begin = min(0.4 * branch.parent_terminals ** (1.0 / MURRAY), 1.25 * end)
+        end = 0.30 * branch.terminals ** (1.0 / MURRAY)
+        begin = min(0.30 * branch.parent_terminals ** (1.0 / MURRAY), 1.25 * end)
         radii = np.linspace(begin, end, len(branch.path))
         # Beside the artery, and at the root where the lobe's bronchus is.
         share = (np.array([branch.parent_terminals, branch.terminals]) / root) ** 1.5

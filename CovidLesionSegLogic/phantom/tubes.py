@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from CovidLesionSegLogic.phantom.grid import Array, Block
 
-SMALL = 64  # segments are sorted into blocks this many at a time
-
 
 @dataclass(frozen=True, eq=False)
 class Tubes:
@@ -61,29 +59,29 @@ class Tubes:
         a, b = self.a @ block.axes, self.b @ block.axes
         reach = np.maximum(self.ra, self.rb)[:, None] + np.sqrt(size) * 1.3
         low, high = np.minimum(a, b) - reach, np.maximum(a, b) + reach
-        nz, ny, nx = block.shape
-        stop = block.start + (np.array([nx, ny, nz]) - 1) * block.spacing
-        inside = np.flatnonzero(np.all((high >= block.start) & (low <= stop), axis=1))
+        size_ijk = np.array(block.shape[::-1])
+        first = np.clip(np.ceil((low - block.start) / block.spacing), 0, None).astype(int)
+        stop = np.minimum(np.floor((high - block.start) / block.spacing).astype(int) + 1, size_ijk)
         s2 = size.astype(np.float32)
-        for n in inside:
-            cut = block.local_window(low[n], high[n])
-            if cut is None:
-                continue
-            _draw(out[cut], a[n], b[n], float(self.ra[n]), float(self.rb[n]), s2,
-                  [block.local_axis(axis, cut[2 - axis]) for axis in range(3)])
+        axes = [(block.start[n] + np.arange(size_ijk[n]) * block.spacing[n]).astype(np.float32)
+                for n in range(3)]
+        x, y, z = axes[0][None, None, :], axes[1][None, :, None], axes[2][:, None, None]
+        for n in np.flatnonzero(np.all(stop > first, axis=1)):
+            (i0, j0, k0), (i1, j1, k1) = first[n], stop[n]
+            _draw(out[k0:k1, j0:j1, i0:i1], a[n], b[n], float(self.ra[n]), float(self.rb[n]), s2,
+                  x[:, :, i0:i1] - np.float32(a[n, 0]), y[:, j0:j1] - np.float32(a[n, 1]),
+                  z[k0:k1] - np.float32(a[n, 2]))
         return out
 
 
 def _draw(out: Array, a: NDArray[np.float64], b: NDArray[np.float64], ra: float, rb: float,
-          s2: Array, axes: list[Array]) -> None:
-    """Raise ``out`` to the share of each voxel inside one piece of tube."""
-    x = (axes[0] - np.float32(a[0]))[None, None, :]
-    y = (axes[1] - np.float32(a[1]))[None, :, None]
-    z = (axes[2] - np.float32(a[2]))[:, None, None]
+          s2: Array, x: Array, y: Array, z: Array) -> None:
+    """Raise ``out`` to the share of each voxel inside one piece of tube; x, y, z are from a."""
     d = (b - a).astype(np.float32)
     n = max(float(d @ d), 1e-6)
     t = (x * (d[0] / n) + y * (d[1] / n)) + z * (d[2] / n)
-    np.clip(t, 0.0, 1.0, out=t)
+    np.minimum(t, np.float32(1.0), out=t)
+    np.maximum(t, np.float32(0.0), out=t)
     x2 = np.square(x - t * d[0])
     y2 = np.square(y - t * d[1])
     z2 = np.square(z - t * d[2])
@@ -93,6 +91,7 @@ def _draw(out: Array, a: NDArray[np.float64], b: NDArray[np.float64], ra: float,
     radius = np.float32(ra) + t * np.float32(rb - ra)
     wide2 = radius * radius + 0.25 * depth2
     value = (np.sqrt(wide2) - np.sqrt(square)) / np.sqrt(depth2) + 0.5
-    np.clip(value, 0.0, 1.0, out=value)
+    np.minimum(value, np.float32(1.0), out=value)
+    np.maximum(value, np.float32(0.0), out=value)
     value *= radius * radius / wide2
     np.maximum(out, value, out=out)
