@@ -14,7 +14,7 @@ from CovidLesionSegLogic import __version__
 from CovidLesionSegLogic.cli import demo, models, segment
 from CovidLesionSegLogic.cli.parsing import Parser, add_debug_option
 from CovidLesionSegLogic.cli.progress import JsonReporter, Reporter, TextReporter, json_stream
-from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError
+from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, InputError
 
 DEBUG_VARIABLE = "COVIDLESIONSEG_DEBUG"
 HOME_PAGE = "https://github.com/CovidLesionSeg/CovidLesionSeg"
@@ -50,6 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code and never raises."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console that lacks a letter must not end the run
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
     try:
@@ -80,6 +83,9 @@ def _run(arguments: list[str], reporter: Reporter, debug: bool) -> int:
         raise
     except CovidLesionSegError as error:
         return _failed(reporter, error, debug)
+    except MemoryError:
+        message = "There is not enough memory for this CT; close other programs."
+        return _failed(reporter, InputError(message), debug)
     except Exception as error:  # noqa: BLE001 - the last resort of a command line
         reporter.close()
         if debug:

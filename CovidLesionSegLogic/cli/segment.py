@@ -88,15 +88,14 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
     """Check the whole request before any work is done."""
-    from CovidLesionSegLogic.engine import choose_device
-    from CovidLesionSegLogic.models import DEFAULT_MODEL, get_card
+    from CovidLesionSegLogic.models import DEFAULT_MODEL
     from CovidLesionSegLogic.outputs import (
         check_formats,
         check_output_folder,
         check_study_name,
         missing_notices,
     )
-    from CovidLesionSegLogic.pipeline import SegmentOptions
+    from CovidLesionSegLogic.pipeline import SegmentOptions, check_options
 
     args.output = check_output_folder(args.output)
     formats = check_formats(args.format)
@@ -112,8 +111,7 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
         batch_size=args.batch_size,
         probability=args.probability,
     )
-    get_card(options.model, "lesion")
-    choose_device(options.device)
+    check_options(options)
     chosen = args.format is not None
     for notice in missing_notices(formats, chosen=chosen, report=not args.no_report):
         reporter.warning(notice)

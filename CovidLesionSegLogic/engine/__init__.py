@@ -2,6 +2,7 @@
 
 from CovidLesionSegLogic.engine.cancel import Cancel
 from CovidLesionSegLogic.engine.device import choose_device, default_batch_size, describe_device
+from CovidLesionSegLogic.engine.memory import is_out_of_memory, memory_errors_for
 from CovidLesionSegLogic.engine.predict import SlicePrediction, predict_slices
 from CovidLesionSegLogic.engine.preprocess import Box, lung_box, lung_boxes, prepare_slice
 from CovidLesionSegLogic.engine.progress import Progress, no_progress
@@ -14,8 +15,10 @@ __all__ = [
     "choose_device",
     "default_batch_size",
     "describe_device",
+    "is_out_of_memory",
     "lung_box",
     "lung_boxes",
+    "memory_errors_for",
     "no_progress",
     "predict_slices",
     "prepare_slice",

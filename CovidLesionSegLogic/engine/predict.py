@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from CovidLesionSegLogic.engine.cancel import Cancel
 from CovidLesionSegLogic.engine.device import default_batch_size
+from CovidLesionSegLogic.engine.memory import is_out_of_memory
 from CovidLesionSegLogic.engine.preprocess import Box, lung_boxes, prepare_slice, resize
 from CovidLesionSegLogic.engine.progress import Progress, no_progress
 from CovidLesionSegLogic.errors import InputError
@@ -180,11 +181,3 @@ class _Runner:
             f"Memory on the device '{self.device}' was short: {self.batch_size} slices at a time "
             f"instead of {size}."
         )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, in the words of PyTorch's devices."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(
-        words in text for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )

@@ -22,9 +22,7 @@ def check_output_folder(folder: str | Path) -> Path:
     It need not exist yet; nothing is created. Returns the absolute path; raises RequestError.
     """
     folder = Path(folder).absolute()
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    there = _existing(folder)
     if not there.is_dir():
         raise RequestError(
             f"The output folder {folder} cannot be used: {there} is not a folder; choose another."
@@ -35,6 +33,11 @@ def check_output_folder(folder: str | Path) -> Path:
     except OSError as error:
         raise write_error(folder, error) from error
     return folder
+
+
+def _existing(folder: Path) -> Path:
+    """``folder`` or the closest one above it that exists."""
+    return next(p for p in (folder, *folder.parents) if p.exists())
 
 
 def write_error(folder: Path, error: OSError) -> RequestError:
@@ -51,7 +54,7 @@ def write_error(folder: Path, error: OSError) -> RequestError:
 
 
 def _disk_is_full(folder: Path) -> bool:
-    return shutil.disk_usage(folder).free < _FULL_BYTES
+    return shutil.disk_usage(_existing(folder)).free < _FULL_BYTES
 
 
 @contextlib.contextmanager
@@ -82,7 +85,7 @@ def staged_folder(folder: str | Path) -> Iterator[Path]:
                 path.rmdir()
         if isinstance(error, OSError):
             raise write_error(folder, error) from error
-        if isinstance(error, RuntimeError) and _disk_is_full(folder.parent):
+        if isinstance(error, RuntimeError) and _disk_is_full(folder):
             # Writers in C++ say only that a write failed.
             raise write_error(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
         raise

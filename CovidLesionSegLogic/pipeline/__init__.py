@@ -2,6 +2,6 @@
 
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
 from CovidLesionSegLogic.pipeline.result import SegmentationResult
-from CovidLesionSegLogic.pipeline.segment import segment_ct
+from CovidLesionSegLogic.pipeline.segment import check_options, segment_ct
 
-__all__ = ["SegmentOptions", "SegmentationResult", "segment_ct"]
+__all__ = ["SegmentOptions", "SegmentationResult", "check_options", "segment_ct"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from CovidLesionSegLogic.ct import read_labels
 from CovidLesionSegLogic.ct.orient import Reorientation
 from CovidLesionSegLogic.ct.volume import CTVolume
-from CovidLesionSegLogic.engine import Cancel, Progress, predict_slices
+from CovidLesionSegLogic.engine import Cancel, Progress, memory_errors_for, predict_slices
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.lungs import (
     LEFT,
@@ -54,7 +54,9 @@ def find_lungs(
 ) -> LungStage:
     """Find the lungs; InputError when there are none."""
     if options.lungs is not None:
+        progress(STAGE, 0, 1)
         stage = _given(options.lungs, ct, canonical, reorientation)
+        progress(STAGE, 1, 1)
     else:
         stage = _found(canonical, device, progress, cancel, notice)
     if not stage.mask.any():
@@ -108,10 +110,12 @@ def _found(
         found = lungs_from_density(canonical.array, canonical.spacing)
         progress(STAGE, 1, 1)
         return LungStage(found.array, found.method, None, found.warnings)
+    with memory_errors_for(device, "the lung network"):
+        network = load_network(card, device)
     predictions = predict_slices(
         canonical.array,
         None,
-        load_network(card, device),
+        network,
         card,
         device=device,
         stage=STAGE,

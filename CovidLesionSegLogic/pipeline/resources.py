@@ -6,6 +6,10 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 MB = 1_000_000
 
@@ -36,6 +40,23 @@ def peak_memory_mb() -> float | None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # getrusage counts bytes on macOS, KiB elsewhere.
     return round(peak * (1 if sys.platform == "darwin" else 1024) / MB, 1)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Count the GPU's peak memory from now on."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_gpu_memory_mb(device: torch.device) -> float | None:
+    """Largest memory that PyTorch used on an NVIDIA GPU, MB; None on other devices."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    return round(torch.cuda.max_memory_allocated(device) / MB, 1)
 
 
 def _windows_peak_mb() -> float | None:

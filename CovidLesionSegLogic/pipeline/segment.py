@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from CovidLesionSegLogic.engine import (
     choose_device,
     default_batch_size,
     describe_device,
+    memory_errors_for,
     no_progress,
     predict_slices,
 )
@@ -26,9 +27,17 @@ from CovidLesionSegLogic.pipeline import provenance
 from CovidLesionSegLogic.pipeline.labelling import label_slice, near_lung, remove_small
 from CovidLesionSegLogic.pipeline.lung_stage import find_lungs
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
-from CovidLesionSegLogic.pipeline.resources import StageClock, peak_memory_mb
+from CovidLesionSegLogic.pipeline.resources import (
+    StageClock,
+    peak_gpu_memory_mb,
+    peak_memory_mb,
+    reset_peak_memory,
+)
 from CovidLesionSegLogic.pipeline.result import SegmentationResult
 from CovidLesionSegLogic.quantify import quantify
+
+if TYPE_CHECKING:
+    import torch
 
 
 def segment_ct(
@@ -77,16 +86,16 @@ def segment_ct(
 
     report("load", 0, 1)
     with clock.stage("load"):
-        card = get_card(options.model, "lesion")
-        _check_gate(card, options)
-        device = choose_device(options.device)
+        card, device = check_options(options)
+        reset_peak_memory(device)
         _add(warnings, unused_gpu_notice(device))
         canonical, reorientation = to_canonical(ct)
         _add(warnings, *canonical.warnings)
         regions = None
         if options.regions is not None:
             regions = read_labels(options.regions, ct, notes=warnings)
-        network = load_network(card, device)
+        with memory_errors_for(device, f"the model '{card.name}'"):
+            network = load_network(card, device)
     report("load", 1, 1)
 
     with clock.stage("lungs"):
@@ -164,9 +173,21 @@ def segment_ct(
             "started": started,
             "seconds": dict(clock.seconds),
             "peak_memory_mb": peak_memory_mb(),
+            "peak_gpu_memory_mb": peak_gpu_memory_mb(device),
         },
         warnings=tuple(warnings),
     )
+
+
+def check_options(options: SegmentOptions) -> tuple[ModelCard, torch.device]:
+    """The model and the device that ``options`` name; RequestError when they cannot be had."""
+    card = get_card(options.model, "lesion")
+    if options.gate and "gate" not in card.architecture:
+        raise RequestError(
+            f"The model '{card.name}' has no gate (a classifier that decides which slices are "
+            "segmented); leave --gate out."
+        )
+    return card, choose_device(options.device)
 
 
 def _cancellable(progress: Progress, cancel: Cancel) -> Progress:
@@ -177,14 +198,6 @@ def _cancellable(progress: Progress, cancel: Cancel) -> Progress:
         progress(stage, done, total)
 
     return report
-
-
-def _check_gate(card: ModelCard, options: SegmentOptions) -> None:
-    if options.gate and "gate" not in card.architecture:
-        raise RequestError(
-            f"The model '{card.name}' has no gate (a classifier that decides which slices are "
-            "segmented); leave --gate out."
-        )
 
 
 def _add(warnings: list[str], *messages: str) -> None:

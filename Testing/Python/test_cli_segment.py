@@ -94,7 +94,7 @@ def test_json_progress_is_all_there_is_on_standard_output(request_line, tmp_path
     assert {e["event"] for e in captured[:-1]} == {"progress"}
     stages = list(dict.fromkeys(e["stage"] for e in captured[:-1]))
     assert stages[0] == "read"
-    assert stages[-4:] == ["load", "segment", "quantify", "write"]
+    assert stages[-5:] == ["load", "lungs", "segment", "quantify", "write"]
     assert all(0 <= e["done"] <= e["total"] for e in captured[:-1])
     assert captured[-1]["event"] == "done"
     assert captured[-1]["outputs"]["labels"] == str(tmp_path / "out" / "scan_labels.nii.gz")
@@ -194,6 +194,15 @@ def test_signals_cancel_and_nothing_is_left(request_line, tmp_path, capsys, monk
     assert capsys.readouterr().err.splitlines()[-1] == "error: Cancelled."
     assert not (tmp_path / "out").exists()
     assert signal.getsignal(number) is before
+
+
+def test_too_little_memory_ends_with_3(request_line, capsys, monkeypatch):
+    def fault(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr("CovidLesionSegLogic.ct.read_ct", fault)
+    assert main(request_line) == 3
+    assert "not enough memory" in capsys.readouterr().err
 
 
 def test_help_and_version(capsys):

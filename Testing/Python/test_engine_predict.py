@@ -17,7 +17,7 @@ from CovidLesionSegLogic.engine import (
     predict_slices,
     prepare_slice,
 )
-from CovidLesionSegLogic.engine.predict import is_out_of_memory
+from CovidLesionSegLogic.engine.memory import is_out_of_memory, memory_errors_for
 from CovidLesionSegLogic.errors import CancelledError, InputError
 from CovidLesionSegLogic.models import InputSpec, load_network
 
@@ -179,6 +179,18 @@ def test_other_errors_are_not_taken_for_memory(volume, card):
     with pytest.raises(RuntimeError, match="shapes"):
         collect(volume, card, Hungry(0, RuntimeError("shapes differ")).eval())
     assert not is_out_of_memory(RuntimeError("memory format option is not supported"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_memory_errors_become_advice():
+    gpu = torch.device("cuda:0")
+    with (
+        pytest.raises(InputError, match=r"for the model.*--device cpu"),
+        memory_errors_for(gpu, "the model"),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    with pytest.raises(RuntimeError, match="shapes"), memory_errors_for(gpu, "the model"):
+        raise RuntimeError("shapes differ")
 
 
 def test_values_not_finite_are_refused(volume, card):

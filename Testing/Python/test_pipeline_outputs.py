@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,6 +105,16 @@ def test_full_disk_is_said(result, tmp_path, monkeypatch):
     fail_at(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(RequestError, match="is full; free some space"):
         write_outputs(result, tmp_path / "out", ["nii.gz"])
+    assert names(tmp_path) == []
+
+
+def test_full_disk_seen_through_a_writer_that_does_not_say(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
+    with pytest.raises(RequestError, match="is full"), staged_folder(tmp_path / "x" / "y"):
+        raise RuntimeError("itk::ERROR: write failed")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**10))
+    with pytest.raises(RuntimeError, match="itk"), staged_folder(tmp_path / "x"):
+        raise RuntimeError("itk::ERROR: a fault")
     assert names(tmp_path) == []
 
 
