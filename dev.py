@@ -206,7 +206,7 @@ ADVICE = {
     "unavailable": (
         "A pinned package does not exist for this machine and Python "
         f"{platform.python_version()} ({platform.system()} {platform.machine()}); see the lines "
-        "above. Known to exist: Linux and Windows on x86-64, macOS on Apple silicon."
+        "above. Meant to work: Linux and Windows on x86-64, macOS on Apple silicon."
     ),
     "permission": f"No permission to write into {VENV}; check who owns that folder.",
     "other": "The installation failed; the lines above say why.",
