@@ -24,6 +24,7 @@ from CovidLesionSegLogic.phantom.grid import Array, Points
 Tube = tuple[NDArray[np.float64], NDArray[np.float64]]
 Node = tuple[float, float, float, float]
 
+FLOOR = np.float32(-133.0)  # where the lungs end below, mm
 HEIGHTS = (150, 125, 110, 95, 75, 50, 20, -20, -60, -100, -145)
 
 
@@ -218,7 +219,8 @@ class Chest:
                     + 16.0 * np.maximum(-dx / 64.0, 0.0) ** 2
                     + 84.0 * np.maximum(dy / 90.0, 0.0) ** 1.35
                     + 40.0 * np.maximum(-dy / 72.0, 0.0) ** 2.6)
-            halves.append((top - drop).astype(np.float32))
+            # The recess behind the liver ends at about the twelfth rib.
+            halves.append(smooth_max((top - drop).astype(np.float32), FLOOR, 8.0))
         left = _step(p.x, -12.0, 12.0)
         return halves[0] + (halves[1] - halves[0]) * left - p.z
 

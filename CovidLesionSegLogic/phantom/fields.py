@@ -67,7 +67,7 @@ class Noise:
         return total * np.float32(0.87)
 
 
-def smooth_min(a: Array, b: Array, k: float) -> Array:
+def smooth_min(a: Array, b: Array | np.float32, k: float) -> Array:
     """Union of two fields whose seam is filled over about ``k`` mm."""
     h = np.maximum(np.float32(k) - np.abs(a - b), 0.0)
     h *= h
@@ -75,7 +75,7 @@ def smooth_min(a: Array, b: Array, k: float) -> Array:
     return np.minimum(a, b) - h
 
 
-def smooth_max(a: Array, b: Array, k: float) -> Array:
+def smooth_max(a: Array, b: Array | np.float32, k: float) -> Array:
     """Intersection of two fields whose edge is rounded over about ``k`` mm."""
     return -smooth_min(-a, -b, k)
 

@@ -91,7 +91,7 @@ def make_phantom(
     if int(seed) != seed or seed < 0:
         raise RequestError(f"seed must be a whole number from 0, not {seed}")
     patient = draw_patient(int(seed), severity if lesions else "none")
-    rng = np.random.default_rng([int(seed), 1])
+    rng = np.random.default_rng([int(seed), 6])
     array = np.empty(grid.shape, np.int16)
     labels = np.zeros(grid.shape, np.uint8)
     lungs = np.zeros(grid.shape, np.uint8)

@@ -32,7 +32,8 @@ def abdomen(canvas: Canvas, patient: Patient) -> None:
     p_in = block.inner[window]
     texture = noise(p_in, 9.0, 21.0) * 5.0
     liver = ellipsoid(p, (-52.0, -8.0, -122.0), (112.0, 92.0, 86.0))
-    liver = smooth_max(liver, 0.75 * (p.x - 38.0 + 0.35 * (p.y + 40.0)), 20.0)
+    left = np.asarray(0.75 * (p.x - 38.0 + 0.35 * (p.y + 40.0)), dtype=np.float32)
+    liver = smooth_max(liver, left, 20.0)
     spine = np.asarray(22.0 - np.hypot(p.x - 6.0, p.y - 34.0), dtype=np.float32)
     liver = smooth_max(liver, spine, 8.0)
     canvas.organ(smooth_max(liver, room, 2.0), 58.0 + texture, window)

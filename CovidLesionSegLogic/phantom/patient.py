@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -29,17 +29,16 @@ class Patient:
     gas_level: float
 
     @classmethod
-    def draw(cls, seed: np.random.SeedSequence, severity: str) -> Patient:
-        """A patient with the opacities of ``severity``."""
-        # A stream each, so that the anatomy is the same whatever the severity.
-        body, bones, lungs, disease, texture = (np.random.default_rng(s) for s in seed.spawn(5))
+    def draw(cls, seed: int) -> Patient:
+        """A healthy patient."""
+        body, bones, lungs, texture = (np.random.default_rng([seed, n]) for n in range(1, 5))
         chest = Chest(Habitus.draw(body))
         muscle = Profile(HEIGHTS, [130, 105, 78, 50, 30, 19, 14, 12, 12, 12, 12])
         return cls(
             chest=chest,
             skeleton=Skeleton.of(chest, bones),
             trees=make_trees(chest, lungs),
-            lesions=place_lesions(chest, severity, disease),
+            lesions=[],
             noise=Noise(texture),
             muscle=muscle,
             lung_hu=float(body.uniform(-895.0, -868.0)),
@@ -49,6 +48,14 @@ class Patient:
 
 
 @lru_cache(maxsize=4)
+def _healthy(seed: int) -> Patient:
+    # Kept for the next grid or severity: growing the vessels takes a second.
+    return Patient.draw(seed)
+
+
 def draw_patient(seed: int, severity: str) -> Patient:
-    """The patient of ``seed``, kept for the next grid: growing the vessels takes a second."""
-    return Patient.draw(np.random.SeedSequence([seed, 0]), severity)
+    """The patient of ``seed`` with the opacities of ``severity``."""
+    patient = _healthy(seed)
+    # A stream of its own, so that the anatomy is the same whatever the severity.
+    rng = np.random.default_rng([seed, 5])
+    return replace(patient, lesions=place_lesions(patient.chest, severity, rng))
