@@ -17,26 +17,36 @@ BORDER_GAIN = 5.0
 def border_weight(mask: Tensor) -> Tensor:
     """w = 1 + 5 |avgpool31(G) - G|: pixels near a border count more.
 
-    The padding is not counted in the average, so that the image's frame is no border.
+    The padding is not counted in the average, so that the image's frame is no border. Rows and
+    columns are averaged one after the other: the same value for a fifteenth of the work.
     """
+    half = BORDER_WINDOW // 2
+    rows = F.avg_pool2d(
+        mask, (BORDER_WINDOW, 1), stride=1, padding=(half, 0), count_include_pad=False
+    )
     mean = F.avg_pool2d(
-        mask, BORDER_WINDOW, stride=1, padding=BORDER_WINDOW // 2, count_include_pad=False
+        rows, (1, BORDER_WINDOW), stride=1, padding=(0, half), count_include_pad=False
     )
     return 1 + BORDER_GAIN * (mean - mask).abs()
 
 
-def structure_loss(logits: Tensor, mask: Tensor, *, weighted_bce: bool = True) -> Tensor:
+def structure_loss(
+    logits: Tensor, mask: Tensor, *, weight: Tensor | None = None, weighted_bce: bool = True
+) -> Tensor:
     """Weighted IoU plus weighted BCE (equation 9 with mu = 1), mean over the batch.
 
     Parameters
     ----------
     logits, mask
         (B, 1, H, W); the mask is 0 or 1.
+    weight
+        ``border_weight(mask)``, where it is known already.
     weighted_bce
         The public relatives of the paper average the BCE without weights by accident; False
         does as they do.
     """
-    weight = border_weight(mask)
+    if weight is None:
+        weight = border_weight(mask)
     bce = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
     dims = (1, 2, 3)
     bce = (weight * bce).sum(dims) / weight.sum(dims) if weighted_bce else bce.mean(dims)
@@ -68,12 +78,13 @@ def refnet_loss(maps: Mapping[str, Tensor], mask: Tensor, *, weighted_bce: bool 
         (B, 1, H, W), 0 or 1, at the input's size.
     """
     total = mask.new_zeros(())
+    weight = border_weight(mask)
     for name, logits in maps.items():
         full = resize_like(logits.float(), mask)
         if name == "edge":
             total = total + F.binary_cross_entropy_with_logits(full, lesion_edge(mask))
         else:
-            total = total + structure_loss(full, mask, weighted_bce=weighted_bce)
+            total = total + structure_loss(full, mask, weight=weight, weighted_bce=weighted_bce)
     return total
 
 
