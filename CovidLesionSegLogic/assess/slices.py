@@ -13,23 +13,47 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from CovidLesionSegLogic.assess.structure import e_measure_curve, s_measure
+
 THRESHOLDS = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SliceScores:
-    """Scores of one image; ``*_curve`` arrays have 256 values, from threshold 1 down to 0."""
+    """Scores of one image; ``*_curve`` arrays have 256 values, from threshold 1 down to 0.
+
+    ``dice_at_threshold`` is None where neither map nor ground truth marks anything: there is
+    nothing to agree on.
+    """
 
     dice_curve: NDArray[np.float64]
     sensitivity_curve: NDArray[np.float64]
     specificity_curve: NDArray[np.float64]
-    dice_at_threshold: float
+    precision_curve: NDArray[np.float64]
+    e_measure_curve: NDArray[np.float64]
+    dice_at_threshold: float | None
+    s_measure: float
     mae: float
 
     @property
     def mean_dice(self) -> float:
         """Mean Dice over the 256 thresholds: the published "Dice"."""
         return float(self.dice_curve.mean())
+
+    @property
+    def mean_sensitivity(self) -> float:
+        """Mean sensitivity over the 256 thresholds: the published "Sen"."""
+        return float(self.sensitivity_curve.mean())
+
+    @property
+    def mean_specificity(self) -> float:
+        """Mean specificity over the 256 thresholds: the published "Spec"."""
+        return float(self.specificity_curve.mean())
+
+    @property
+    def mean_e_measure(self) -> float:
+        """Mean E-measure over the 256 thresholds."""
+        return float(self.e_measure_curve.mean())
 
 
 def stretch(soft: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -39,10 +63,25 @@ def stretch(soft: NDArray[np.floating]) -> NDArray[np.float64]:
     return values if high <= low else (values - low) / (high - low)
 
 
+def to_grey(soft: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """A soft map in 0..1 as the 8-bit grey in which the published code reads it."""
+    return np.rint(np.clip(np.asarray(soft, np.float64), 0, 1) * 255).astype(np.uint8)
+
+
+def dice_at(soft: NDArray[np.floating], truth: NDArray[np.bool_], threshold: float) -> float | None:
+    """Dice of the map cut at ``threshold`` (inclusive); None when both are empty."""
+    hard = soft >= threshold
+    total = int(hard.sum()) + int(truth.sum())
+    return 2 * int((hard & truth).sum()) / total if total else None
+
+
 def score_slice(
     soft: NDArray[np.floating], truth: NDArray[np.bool_], *, threshold: float = 0.5
 ) -> SliceScores:
     """Score a soft map (H, W) in 0..1 against a binary ground truth of the same size.
+
+    As published, Dice, sensitivity, specificity and precision are 0 at thresholds without a true
+    positive, so at all of them where the ground truth is empty.
 
     Parameters
     ----------
@@ -64,14 +103,16 @@ def score_slice(
     false = np.bincount(level[~truth], minlength=THRESHOLDS)[::-1].cumsum().astype(float)
     positives, negatives = float(truth.sum()), float((~truth).sum())
     found = hits > 0
-    dice = np.where(found, 2 * hits / np.maximum(hits + false + positives, 1), 0.0)
-    sensitivity = np.where(found, hits / max(positives, 1), 0.0)
-    specificity = np.where(found, (negatives - false) / max(negatives, 1), 0.0)
-    hard = soft >= threshold
-    total = float(hard.sum() + truth.sum())
-    own = 2 * float((hard & truth).sum()) / total if total else 1.0
-    mae = float(np.abs(stretched - truth).mean())
-    return SliceScores(dice, sensitivity, specificity, own, mae)
+    return SliceScores(
+        dice_curve=np.where(found, 2 * hits / np.maximum(hits + false + positives, 1), 0.0),
+        sensitivity_curve=np.where(found, hits / max(positives, 1), 0.0),
+        specificity_curve=np.where(found, (negatives - false) / max(negatives, 1), 0.0),
+        precision_curve=hits / np.maximum(hits + false, 1),
+        e_measure_curve=e_measure_curve(hits, false, positives, truth.size),
+        dice_at_threshold=dice_at(soft, truth, threshold),
+        s_measure=s_measure(stretched, truth),
+        mae=float(np.abs(stretched - truth).mean()),
+    )
 
 
 def mean_dice_256(soft: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:

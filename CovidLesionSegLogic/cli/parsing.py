@@ -45,19 +45,29 @@ def comma_list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def add_compute_options(parser: argparse.ArgumentParser) -> None:
-    """Options of every command that runs a network over CTs."""
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """``--model``."""
     parser.add_argument(
         "--model",
         metavar="NAME",
         help="lesion model (default: refnet; 'models' lists what is installed)",
     )
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """``--device``."""
     parser.add_argument(
         "--device",
         default="auto",
         metavar="auto|cpu|cuda[:n]|mps",
         help="processor (default: auto = an NVIDIA or Apple GPU if there is one, else the CPU)",
     )
+
+
+def add_compute_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that runs a network over CTs."""
+    add_model_option(parser)
+    add_device_option(parser)
     parser.add_argument(
         "--gate",
         action=argparse.BooleanOptionalAction,
@@ -92,6 +102,11 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-report", action="store_true", help="leave out the overview picture and the report"
     )
+    add_progress_option(parser)
+
+
+def add_progress_option(parser: argparse.ArgumentParser) -> None:
+    """``--progress``."""
     parser.add_argument(
         "--progress",
         choices=("text", "json", "none"),

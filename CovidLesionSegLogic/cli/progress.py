@@ -18,6 +18,8 @@ STAGE_NAMES = {
     "quantify": "Measuring",
     "write": "Writing files",
     "phantom": "Making the sample CT",
+    "check": "Checking the files",
+    "evaluate": "Evaluating",
 }
 
 

@@ -1,0 +1,46 @@
+"""Bootstrap intervals: known cases, missing values, repeatability."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from CovidLesionSegLogic.assess.intervals import (
+    Interval,
+    max_of_mean_interval,
+    mean_interval,
+    resample_counts,
+)
+
+
+def test_every_resample_draws_as_many_units():
+    counts = resample_counts(7)
+    assert counts.shape == (2000, 7)
+    assert (counts.sum(axis=1) == 7).all()
+    np.testing.assert_array_equal(counts, resample_counts(7))
+    assert (counts != resample_counts(7, seed=1)).any()
+
+
+def test_interval_is_that_of_the_normal_approximation():
+    values = np.random.default_rng(0).normal(0.6, 0.2, 400)
+    interval = mean_interval(values.tolist())
+    half = 1.96 * values.std() / 20
+    assert interval.value == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_missing_values_are_left_out_not_zero():
+    interval = mean_interval([0.5, None, 0.5, None])
+    assert interval == Interval(0.5, 0.5, 0.5, 2)
+    assert mean_interval([None, 0.3]) == Interval(0.3, None, None, 1)
+    assert mean_interval([None]) == Interval(None, None, None, 0)
+
+
+def test_maximum_of_the_mean_is_not_the_mean_of_maxima():
+    curves = np.array([[0.0, 0.8, 0.2], [0.6, 0.4, 0.0]])
+    interval, index = max_of_mean_interval(curves)
+    assert (interval.value, index) == (pytest.approx(0.6), 1)
+    assert (interval.low, interval.high) == (pytest.approx(0.6), pytest.approx(0.8))
+    single, _ = max_of_mean_interval(curves[:1])
+    assert single == Interval(0.8, None, None, 1)
