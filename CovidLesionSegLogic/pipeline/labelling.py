@@ -64,6 +64,32 @@ def near_lung(mask: NDArray[Any], spacing: tuple[float, float]) -> NDArray[np.bo
     return np.asarray(distance_transform_edt(~inside, sampling=spacing) <= LUNG_DILATION_MM)
 
 
+def complete_lungs(
+    lungs: NDArray[np.uint8], labels: NDArray[np.uint8], spacing: tuple[float, float]
+) -> None:
+    """Give lesion voxels just outside the lungs to the nearest lung of their slice, in place.
+
+    A found lung mask ends a little inside the pleura, or short of a consolidation; lesion tissue
+    is lung tissue, and shares of the lungs must count it on both sides of the fraction.
+
+    Parameters
+    ----------
+    lungs, labels
+        (z, y, x); the lungs keep their side values.
+    spacing
+        (row, column) spacing, mm.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    for lung, label in zip(lungs, labels, strict=True):
+        missing = (label != 0) & (lung == 0)
+        if missing.any() and lung.any():
+            nearest = distance_transform_edt(
+                lung == 0, sampling=spacing, return_distances=False, return_indices=True
+            )
+            lung[missing] = lung[tuple(nearest)][missing]
+
+
 def remove_small(labels: NDArray[np.uint8], min_voxels: int) -> int:
     """Clear connected lesions (26-neighbours, all classes together) of fewer voxels, in place.
 

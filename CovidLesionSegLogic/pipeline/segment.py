@@ -24,7 +24,12 @@ from CovidLesionSegLogic.engine.device import unused_gpu_notice
 from CovidLesionSegLogic.errors import RequestError
 from CovidLesionSegLogic.models import ModelCard, get_card, load_network
 from CovidLesionSegLogic.pipeline import provenance
-from CovidLesionSegLogic.pipeline.labelling import label_slice, near_lung, remove_small
+from CovidLesionSegLogic.pipeline.labelling import (
+    complete_lungs,
+    label_slice,
+    near_lung,
+    remove_small,
+)
 from CovidLesionSegLogic.pipeline.lung_stage import find_lungs
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
 from CovidLesionSegLogic.pipeline.resources import (
@@ -50,9 +55,9 @@ def segment_ct(
     """Segment the lesions of one chest CT.
 
     The lungs are found, the network runs over the slices that have lung, each voxel over its
-    class's threshold and at most 3 mm (in plane) from the lungs becomes lesion, everything goes
-    back onto the CT's own grid and is measured. The same input and options on the same device
-    give the same result.
+    class's threshold and at most 3 mm (in plane) from the lungs becomes lesion (and, unless the
+    lungs were given, part of the nearest lung), everything goes back onto the CT's own grid and
+    is measured. The same input and options on the same device give the same result.
 
     Parameters
     ----------
@@ -137,6 +142,8 @@ def segment_ct(
         if card.postprocess.min_volume_ml > 0:
             smallest = math.ceil(card.postprocess.min_volume_ml / canonical.voxel_volume_ml)
             remove_small(labels, smallest)
+        if lungs.method != "given":
+            complete_lungs(lungs.mask, labels, row_column)
     cancel.check()
 
     report("quantify", 0, 1)

@@ -16,6 +16,7 @@ from CovidLesionSegLogic.lungs import (
     lungs_from_predictions,
     split_sides,
 )
+from CovidLesionSegLogic.pipeline.labelling import complete_lungs
 
 
 def dice(a, b):
@@ -107,3 +108,15 @@ def test_a_missing_lung_and_a_cut_scan_are_said():
     found = lungs_from_predictions(predictions(truth[20:]), truth[20:].shape, (3.0, 3.0, 3.0))
     assert any("left lung" in w for w in found.warnings)
     assert any("outside the scan" in w for w in found.warnings)
+
+
+def test_lesions_at_the_pleura_join_the_nearest_lung():
+    lungs = np.zeros((2, 10, 20), np.uint8)
+    lungs[0, 2:8, 2:8], lungs[0, 2:8, 12:18] = RIGHT, LEFT
+    labels = np.zeros_like(lungs)
+    labels[0, 4, 1] = labels[0, 4, 8] = labels[0, 4, 11] = 1
+    labels[1, 4, 4] = 1  # a slice without lung: nothing to join
+    complete_lungs(lungs, labels, (1.0, 1.0))
+    assert (lungs[0, 4, 1], lungs[0, 4, 8], lungs[0, 4, 11]) == (RIGHT, RIGHT, LEFT)
+    assert not lungs[1].any()
+    assert np.count_nonzero(lungs) == 2 * 36 + 3
