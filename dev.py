@@ -37,13 +37,7 @@ FREE_GB_NEEDED = 4.0
 CANCELLED = 130
 
 # Shared libraries that no wheel carries, asked for by the import of the right-hand module.
-SYSTEM_LIBRARIES = {
-    "slicer": ("import vtk, slicer", "libstdc++6"),
-    "test": (
-        "from PySide6 import QtWidgets",
-        "libgl1 libegl1 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0",
-    ),
-}
+SYSTEM_LIBRARIES = {"slicer": ("import vtk, slicer", "libstdc++6")}
 
 
 class SetupError(Exception):
