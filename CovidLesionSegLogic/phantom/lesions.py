@@ -18,7 +18,7 @@ from CovidLesionSegLogic.phantom.grid import Array, Points
 #: severity -> number of opacities, range of their radii (mm), chance of consolidation in one
 SEVERITIES: dict[str, tuple[int, tuple[float, float], float]] = {
     "none": (0, (0.0, 0.0), 0.0),
-    "mild": (4, (11.0, 20.0), 0.25),
+    "mild": (4, (14.0, 25.0), 0.25),
     "moderate": (9, (16.0, 32.0), 0.5),
     "severe": (16, (26.0, 46.0), 0.65),
 }

@@ -17,7 +17,7 @@ from CovidLesionSegLogic.phantom.grid import Points
 from CovidLesionSegLogic.phantom.tubes import Tubes
 
 Floats = NDArray[np.float64]
-MURRAY = 2.55  # r^MURRAY is kept where a vessel divides
+MURRAY = 2.7  # r**MURRAY is kept where a vessel divides
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +130,9 @@ def make_trees(chest: Chest, rng: np.random.Generator) -> LungTrees:
         artery, vein, bronchus = (np.array(r, dtype=float) for r in ROOTS[name])
         outwards = tissue.mean(axis=0) - artery
         outwards /= np.linalg.norm(outwards)
-        arterial = grow(artery, outwards, tissue, rng, leaf=8)
-        vessels.append(tubes_of(arterial, 0.50))
-        vessels.append(tubes_of(grow(vein, outwards, tissue, rng, leaf=9), 0.48))
+        arterial = grow(artery, outwards, tissue, rng, leaf=10)
+        vessels.append(tubes_of(arterial, 0.57))
+        vessels.append(tubes_of(grow(vein, outwards, tissue, rng, leaf=11), 0.55))
         airways.append(_beside(arterial, bronchus - artery))
     return LungTrees(_joined(vessels), _joined(airways))
 
@@ -145,8 +145,8 @@ def _beside(arterial: list[Branch], shift: Floats, smallest: int = 8) -> Tubes:
     for branch in arterial:
         if branch.terminals < smallest:
             continue
-        end = 0.30 * branch.terminals ** (1.0 / MURRAY)
-        begin = min(0.30 * branch.parent_terminals ** (1.0 / MURRAY), 1.25 * end)
+        end = 0.38 * branch.terminals ** (1.0 / MURRAY)
+        begin = min(0.38 * branch.parent_terminals ** (1.0 / MURRAY), 1.25 * end)
         radii = np.linspace(begin, end, len(branch.path))
         # Beside the artery, and at the root where the lobe's bronchus is.
         share = (np.array([branch.parent_terminals, branch.terminals]) / root) ** 1.5
