@@ -93,8 +93,8 @@ def choose_series(
     if len(ranked) > 1:
         warnings += (
             f"{len(ranked)} series found; read {_describe(frames)}, {_virtue(frames, True)}; left "
-            f"out: {'; '.join(_describe(fs) for fs in ranked[1:6])}"
-            f"{' ...' if len(ranked) > 6 else ''}. Ask for another by its series UID.",
+            f"out: {'; '.join(f'{_describe(fs)}, UID {fs[0].series_uid}' for fs in ranked[1:6])}"
+            f"{' ...' if len(ranked) > 6 else ''}. Ask for another by its UID (--series UID).",
         )
     if others and len({fs[0].study_uid for fs in [frames, *others]}) > 1:
         warnings += ("The CT series in this folder belong to different studies.",)

@@ -276,8 +276,8 @@ def _step(
         if not allow_missing:
             raise InputError(
                 f"{missing} slice(s) are missing from the series in {folder} ({listed}; slices "
-                f"are {typical:.3g} mm apart): copy the whole series, or allow missing slices to "
-                "have them interpolated."
+                f"are {typical:.3g} mm apart): copy the whole series, or have them "
+                "interpolated (--allow-missing-slices)."
             )
         warnings.append(
             f"{missing} missing slice(s) were filled by linear interpolation ({listed})."

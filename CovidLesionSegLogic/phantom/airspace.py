@@ -12,8 +12,11 @@ from CovidLesionSegLogic.phantom.lesions import opacity
 from CovidLesionSegLogic.phantom.patient import Patient
 
 
-def lungs(canvas: Canvas, patient: Patient, mediastinum: Array,
-          ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def lungs(
+    canvas: Canvas,
+    patient: Patient,
+    mediastinum: Array,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Parenchyma, opacities, fissures and vessels.
 
     Returns

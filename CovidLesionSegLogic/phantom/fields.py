@@ -80,8 +80,9 @@ def smooth_max(a: Array, b: Array | np.float32, k: float) -> Array:
     return -smooth_min(-a, -b, k)
 
 
-def ellipsoid(p: Points, centre: ArrayLike, radii: ArrayLike,
-              axes: NDArray[np.float64] | None = None) -> Array:
+def ellipsoid(
+    p: Points, centre: ArrayLike, radii: ArrayLike, axes: NDArray[np.float64] | None = None
+) -> Array:
     """About the distance (mm) to an ellipsoid; rows of ``axes`` are its unit axes in LPS."""
     c = np.asarray(centre, dtype=np.float32)
     r = np.asarray(radii, dtype=np.float32)
@@ -90,9 +91,11 @@ def ellipsoid(p: Points, centre: ArrayLike, radii: ArrayLike,
         square = (x / r[0]) ** 2 + (y / r[1]) ** 2 + (z / r[2]) ** 2
     else:
         m = (np.asarray(axes) / r[:, None]).astype(np.float32)
-        square = ((m[0, 0] * x + m[0, 1] * y + m[0, 2] * z) ** 2
-                  + (m[1, 0] * x + m[1, 1] * y + m[1, 2] * z) ** 2
-                  + (m[2, 0] * x + m[2, 1] * y + m[2, 2] * z) ** 2)
+        square = (
+            (m[0, 0] * x + m[0, 1] * y + m[0, 2] * z) ** 2
+            + (m[1, 0] * x + m[1, 1] * y + m[1, 2] * z) ** 2
+            + (m[2, 0] * x + m[2, 1] * y + m[2, 2] * z) ** 2
+        )
     return (np.sqrt(square) - 1.0) * float(r.min())
 
 

@@ -28,8 +28,10 @@ class Points:
     def __getitem__(self, window: Window) -> Points:
         def cut(a: Array) -> Array:
             # An axis of length one stands for every index along it.
-            return a[tuple(s if n > 1 else slice(None) for s, n in zip(window, a.shape,
-                                                                       strict=True))]
+            return a[
+                tuple(s if n > 1 else slice(None) for s, n in zip(window, a.shape, strict=True))
+            ]
+
         return Points(cut(self.x), cut(self.y), cut(self.z))
 
     def at(self, mask: NDArray[np.bool_]) -> Points:
@@ -110,8 +112,11 @@ class Block:
             a voxel within ``t`` mm of the inside, whatever the voxel's shape and orientation.
         """
         c = slice(1, -1)
-        steps = (field[c, c, 2:] - field[c, c, :-2], field[c, 2:, c] - field[c, :-2, c],
-                 field[2:, c, c] - field[:-2, c, c])
+        steps = (
+            field[c, c, 2:] - field[c, c, :-2],
+            field[c, 2:, c] - field[c, :-2, c],
+            field[2:, c, c] - field[:-2, c, c],
+        )
         per_voxel = np.full(steps[0].shape, 1e-12, np.float32)
         per_mm = np.full(steps[0].shape, 1e-12, np.float32)
         for step, spacing in zip(steps, self.spacing, strict=True):

@@ -67,12 +67,17 @@ def place_lesions(chest: Chest, severity: str, rng: np.random.Generator) -> list
         across /= np.linalg.norm(across)
         axes = np.stack([inwards, across, np.cross(inwards, across)])
         radii = size * np.array([0.72, rng.uniform(0.85, 1.3), rng.uniform(0.75, 1.1)])
-        lesions.append(Lesion(
-            centre, radii, axes, hu=float(rng.uniform(-680.0, -500.0)),
-            shift=float(rng.uniform(3.0, 400.0)),
-            consolidation=float(rng.uniform(0.42, 0.72)) if rng.random() < solid else 0.0,
-            reticulation=float(rng.uniform(0.4, 1.0)) if rng.random() < 0.35 else 0.0,
-        ))
+        lesions.append(
+            Lesion(
+                centre,
+                radii,
+                axes,
+                hu=float(rng.uniform(-680.0, -500.0)),
+                shift=float(rng.uniform(3.0, 400.0)),
+                consolidation=float(rng.uniform(0.42, 0.72)) if rng.random() < solid else 0.0,
+                reticulation=float(rng.uniform(0.4, 1.0)) if rng.random() < 0.35 else 0.0,
+            )
+        )
     return lesions
 
 

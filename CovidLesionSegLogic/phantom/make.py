@@ -133,8 +133,12 @@ def _drop_slivers(lungs: NDArray[np.uint8], lesions: NDArray[np.uint8], grid: Gr
         lesions[gone] = 0
 
 
-def _grid(shape: tuple[int, int, int], spacing: Vector3 | None, direction: ArrayLike | None,
-          origin: Vector3 | None) -> Grid:
+def _grid(
+    shape: tuple[int, int, int],
+    spacing: Vector3 | None,
+    direction: ArrayLike | None,
+    origin: Vector3 | None,
+) -> Grid:
     if len(shape) != 3 or any(int(n) != n or n < 1 for n in shape):
         raise RequestError(f"shape must be three positive whole numbers (z, y, x), not {shape}")
     counts = np.array(shape[::-1])

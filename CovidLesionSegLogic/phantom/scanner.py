@@ -12,8 +12,9 @@ KERNEL = 0.55  # mm, standard deviation of the in-plane blur beyond the voxel it
 CORRELATION = 0.6  # mm, standard deviation of the noise's own blur
 
 
-def reconstruct(hu: Array, block: Block, rng: np.random.Generator, sigma: float,
-                circle: bool) -> NDArray[np.int16]:
+def reconstruct(
+    hu: Array, block: Block, rng: np.random.Generator, sigma: float, circle: bool
+) -> NDArray[np.int16]:
     """HU as a scanner would store them: (z, y, x) int16, -1024..3071.
 
     Parameters

@@ -41,8 +41,12 @@ class Skeleton:
         return cls(Tubes.along(bones), Tubes.along(cartilage))
 
 
-def _wall(chest: Chest, angle: NDArray[np.float64], z: NDArray[np.float64], out: float,
-          ) -> NDArray[np.float64]:
+def _wall(
+    chest: Chest,
+    angle: NDArray[np.float64],
+    z: NDArray[np.float64],
+    out: float,
+) -> NDArray[np.float64]:
     """Points ``out`` mm outside the cavity; ``angle`` from the back (0) to the front (pi)."""
     a, front, back = chest.half_width(z) + out, chest.front(z) - out, chest.back(z) + out
     half = 0.5 * (back - front)
@@ -51,8 +55,12 @@ def _wall(chest: Chest, angle: NDArray[np.float64], z: NDArray[np.float64], out:
     return np.stack([rho * s, 0.5 * (front + back) + rho * c, z], axis=1).astype(float)
 
 
-def _rib(chest: Chest, number: int, side: float, rng: np.random.Generator,
-         ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _rib(
+    chest: Chest,
+    number: int,
+    side: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     top = FIRST_LEVEL + 2.0 - LEVEL * number * 0.97
     drop = (38.0, 58.0, 76.0, 90.0, 100.0, 108.0, 112.0, 108.0, 98.0, 84.0, 50.0, 30.0)[number]
     drop += float(rng.normal(0.0, 2.0))
@@ -67,9 +75,10 @@ def _rib(chest: Chest, number: int, side: float, rng: np.random.Generator,
     # The cartilage runs on along the wall and climbs to the breastbone.
     stop = max(min(0.955, reach + 0.2), reach + 0.05)
     angle = np.linspace(reach, stop, 6) * np.pi
-    target = max(float(Profile(range(11),
-                               [78, 62, 42, 24, 8, -8, -22, -34, -46, -56, -66])(number)),
-                 float(z[-1]) + 2.0)
+    target = max(
+        float(Profile(range(11), [78, 62, 42, 24, 8, -8, -22, -34, -46, -56, -66])(number)),
+        float(z[-1]) + 2.0,
+    )
     climb = (angle - angle[0]) / (angle[-1] - angle[0])
     soft = _wall(chest, angle, z[-1] + (target - z[-1]) * climb**1.4, 6.5)
     mirror = np.array([side, 1.0, 1.0])
@@ -80,8 +89,15 @@ def _girdle(side: float, chest: Chest) -> list[tuple[NDArray[np.float64], ArrayL
     """Clavicle, shoulder blade and head of the humerus."""
     m = np.array([side, 1.0, 1.0])
     front = float(chest.front(95.0))
-    clavicle = spline([(16, front - 7, 90), (55, front - 14, 104), (105, front + 14, 122),
-                       (150, front + 44, 134)], 14)
+    clavicle = spline(
+        [
+            (16, front - 7, 90),
+            (55, front - 14, 104),
+            (105, front + 14, 122),
+            (150, front + 44, 134),
+        ],
+        14,
+    )
     parts: list[tuple[NDArray[np.float64], ArrayLike]] = [(clavicle * m, 5.8)]
     w = chest.habitus.width
     lateral = spline([(138, 30, 106), (124, 58, 70), (100 * w, 88, -4)], 26)

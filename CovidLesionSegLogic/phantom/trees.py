@@ -29,8 +29,15 @@ class Branch:
     parent_terminals: int
 
 
-def grow(start: Floats, heading: Floats, tissue: Floats, rng: np.random.Generator, *,
-         leaf: int, fraction: float = 0.5) -> list[Branch]:
+def grow(
+    start: Floats,
+    heading: Floats,
+    tissue: Floats,
+    rng: np.random.Generator,
+    *,
+    leaf: int,
+    fraction: float = 0.5,
+) -> list[Branch]:
     """A tree from ``start`` into ``tissue`` (n, 3), ends supplying about ``leaf`` points each."""
     branches: list[Branch] = []
     stack = [(np.asarray(start, float), np.asarray(heading, float), tissue, len(tissue))]
@@ -51,8 +58,9 @@ def grow(start: Floats, heading: Floats, tissue: Floats, rng: np.random.Generato
         bend = bend + rng.normal(0.0, 0.025 * reach, 3)
         t = np.linspace(0.0, 1.0, 3 if reach < 12.0 else 5)[:, None]
         path = (1 - t) ** 2 * node + 2 * t * (1 - t) * bend + t**2 * end
-        branches.append(Branch(path, max(1, round(len(points) / leaf)),
-                               max(1, round(above / leaf))))
+        branches.append(
+            Branch(path, max(1, round(len(points) / leaf)), max(1, round(above / leaf)))
+        )
         if last:
             continue
         tangent = path[-1] - path[-2]
@@ -63,8 +71,9 @@ def grow(start: Floats, heading: Floats, tissue: Floats, rng: np.random.Generato
     return branches
 
 
-def _halves(points: Floats, node: Floats, tangent: Floats,
-            rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _halves(
+    points: Floats, node: Floats, tangent: Floats, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
     """The points either side of a plane that contains ``tangent`` and splits their spread."""
     offset = points - points.mean(axis=0)
     across = offset - np.outer(offset @ tangent, tangent)
@@ -117,8 +126,11 @@ def lobe_points(chest: Chest, rng: np.random.Generator, count: int) -> dict[str,
     upper = chest.oblique_fissure(p) < 0
     top = chest.horizontal_fissure(p) < 0
     lobes = {
-        "right upper": ~left & upper & top, "right middle": ~left & upper & ~top,
-        "right lower": ~left & ~upper, "left upper": left & upper, "left lower": left & ~upper,
+        "right upper": ~left & upper & top,
+        "right middle": ~left & upper & ~top,
+        "right lower": ~left & ~upper,
+        "left upper": left & upper,
+        "left lower": left & ~upper,
     }
     return {name: xyz[mask].astype(float) for name, mask in lobes.items()}
 

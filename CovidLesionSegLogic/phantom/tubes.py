@@ -63,19 +63,38 @@ class Tubes:
         first = np.clip(np.ceil((low - block.start) / block.spacing), 0, None).astype(int)
         stop = np.minimum(np.floor((high - block.start) / block.spacing).astype(int) + 1, size_ijk)
         s2 = size.astype(np.float32)
-        axes = [(block.start[n] + np.arange(size_ijk[n]) * block.spacing[n]).astype(np.float32)
-                for n in range(3)]
+        axes = [
+            (block.start[n] + np.arange(size_ijk[n]) * block.spacing[n]).astype(np.float32)
+            for n in range(3)
+        ]
         x, y, z = axes[0][None, None, :], axes[1][None, :, None], axes[2][:, None, None]
         for n in np.flatnonzero(np.all(stop > first, axis=1)):
             (i0, j0, k0), (i1, j1, k1) = first[n], stop[n]
-            _draw(out[k0:k1, j0:j1, i0:i1], a[n], b[n], float(self.ra[n]), float(self.rb[n]), s2,
-                  x[:, :, i0:i1] - np.float32(a[n, 0]), y[:, j0:j1] - np.float32(a[n, 1]),
-                  z[k0:k1] - np.float32(a[n, 2]))
+            _draw(
+                out[k0:k1, j0:j1, i0:i1],
+                a[n],
+                b[n],
+                float(self.ra[n]),
+                float(self.rb[n]),
+                s2,
+                x[:, :, i0:i1] - np.float32(a[n, 0]),
+                y[:, j0:j1] - np.float32(a[n, 1]),
+                z[k0:k1] - np.float32(a[n, 2]),
+            )
         return out
 
 
-def _draw(out: Array, a: NDArray[np.float64], b: NDArray[np.float64], ra: float, rb: float,
-          s2: Array, x: Array, y: Array, z: Array) -> None:
+def _draw(
+    out: Array,
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    ra: float,
+    rb: float,
+    s2: Array,
+    x: Array,
+    y: Array,
+    z: Array,
+) -> None:
     """Raise ``out`` to the share of each voxel inside one piece of tube; x, y, z are from a."""
     d = (b - a).astype(np.float32)
     n = max(float(d @ d), 1e-6)

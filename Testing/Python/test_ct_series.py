@@ -108,7 +108,7 @@ def test_other_files_are_counted(tmp_path: Path) -> None:
 
 def test_missing_slices_are_refused_or_filled(tmp_path: Path) -> None:
     files = write_series(tmp_path, HU, skip=(2, 3), shuffle=False)
-    refused(tmp_path, "2 slice(s) are missing", "2 between", files[1].name, "allow missing")
+    refused(tmp_path, "2 slice(s) are missing", "2 between", files[1].name, "--allow-missing")
     ct = read_ct(tmp_path, allow_missing_slices=True)
     warned(ct, "2 missing")
     assert ct.shape == HU.shape

@@ -94,8 +94,10 @@ def test_densities_of_opacities(sick: Phantom) -> None:
 def test_severity_none_is_healthy_and_order_is_kept() -> None:
     assert not make_phantom((12, 32, 32), severity="none").lesions.any()
     for seed in (0, 1):
-        volumes = [int((make_phantom((24, 48, 48), seed=seed, severity=s).lesions > 0).sum())
-                   for s in ("mild", "moderate", "severe")]
+        volumes = [
+            int((make_phantom((24, 48, 48), seed=seed, severity=s).lesions > 0).sum())
+            for s in ("mild", "moderate", "severe")
+        ]
         assert 0 < volumes[0] < 0.7 * volumes[1]
         assert volumes[1] < 0.7 * volumes[2]
 
@@ -187,16 +189,19 @@ def test_noise_level() -> None:
     assert difference[clean.ct.array > -900].std() == pytest.approx(20.0, rel=0.1)
 
 
-@pytest.mark.parametrize(("kwargs", "word"), [
-    ({"severity": "terrible"}, "severity"),
-    ({"shape": (0, 4, 4)}, "shape"),
-    ({"spacing": (1.0, -1.0, 1.0)}, "spacing"),
-    ({"spacing": (1.0, float("nan"), 1.0)}, "spacing"),
-    ({"direction": np.ones((3, 3))}, "direction"),
-    ({"origin": (0.0, float("inf"), 0.0)}, "origin"),
-    ({"noise_hu": -1.0}, "noise_hu"),
-    ({"seed": -1}, "seed"),
-])
+@pytest.mark.parametrize(
+    ("kwargs", "word"),
+    [
+        ({"severity": "terrible"}, "severity"),
+        ({"shape": (0, 4, 4)}, "shape"),
+        ({"spacing": (1.0, -1.0, 1.0)}, "spacing"),
+        ({"spacing": (1.0, float("nan"), 1.0)}, "spacing"),
+        ({"direction": np.ones((3, 3))}, "direction"),
+        ({"origin": (0.0, float("inf"), 0.0)}, "origin"),
+        ({"noise_hu": -1.0}, "noise_hu"),
+        ({"seed": -1}, "seed"),
+    ],
+)
 def test_bad_requests_are_named(kwargs: dict, word: str) -> None:
     with pytest.raises(RequestError, match=word):
         make_phantom(**{"shape": (4, 8, 8), **kwargs})
