@@ -54,8 +54,8 @@ def scan(path: Path, progress: Progress | None = None) -> FolderScan:
     InputError
         When there is no DICOM image at all.
     """
-    files = [path] if path.is_file() else _files_below(path)
     result = FolderScan(path)
+    files = [path] if path.is_file() else _files_below(path, result.broken)
     with _quiet_pydicom():
         for number, file in enumerate(files, 1):
             if file.name.upper() == "DICOMDIR":
@@ -82,12 +82,29 @@ def _quiet_pydicom() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _files_below(folder: Path) -> list[Path]:
+def _files_below(folder: Path, broken: list[tuple[Path, str]]) -> list[Path]:
+    """Files in name order, hidden ones left out; folders without access go to ``broken``."""
     found: list[Path] = []
-    for root, folders, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise InputError(
+                f"The folder {folder} cannot be opened ({error.strerror}): check its access rights."
+            ) from error
+        broken.append((Path(error.filename), error.strerror or str(error)))
+
+    for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(root, name) for name in sorted(names) if not name.startswith(".")]
-    return [file for file in found if file.is_file()]
+    return [file for file in found if _is_file(file, broken)]
+
+
+def _is_file(file: Path, broken: list[tuple[Path, str]]) -> bool:
+    try:
+        return file.is_file()
+    except OSError as error:
+        broken.append((file, error.strerror or str(error)))
+        return False
 
 
 def _add(result: FolderScan, file: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import stat
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -38,18 +40,20 @@ def detect_format(path: Path) -> str:
     InputError
         When the path is absent, empty, not readable, or nothing this program reads.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist: check the path.")
-    if path.is_dir():
-        return "dicom"
-    if not path.is_file():
-        raise InputError(f"{path} is neither a file nor a folder: give {READABLE}.")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return "dicom"
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{path} is neither a file nor a folder: give {READABLE}.")
         with path.open("rb") as stream:
             head = stream.read(352)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise InputError(f"{path} does not exist: check the path.") from error
     except OSError as error:
         raise InputError(
-            f"{path} cannot be opened ({error.strerror or error}): check its access rights."
+            f"{path} cannot be opened ({error.strerror or error}): check the path and its access "
+            "rights."
         ) from error
     if not head:
         raise InputError(f"{path} is empty (0 bytes): copy the file again.")
@@ -84,8 +88,11 @@ def _is_nifti(path: Path, head: bytes) -> bool:
         try:
             with gzip.open(path) as stream:
                 head = stream.read(352)
-        except (OSError, EOFError):
-            return False
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(
+                f"{path} cannot be unpacked ({error}), it is damaged or cut short: copy or export "
+                "it again."
+            ) from error
     return head[:4] in NIFTI_MARKS
 
 

@@ -42,7 +42,7 @@ def read_image_file(path: Path, kind: str) -> ImageFile:
         array, affine, notes = image.array, image.affine, image.warnings
     else:
         array, affine, notes = _read_itk(path, kind)
-    origin, spacing, direction, warnings = decompose(affine, path)
+    origin, spacing, direction, warnings = decompose(affine, array.shape, path)
     return ImageFile(array, origin, spacing, direction, (*notes, *warnings))
 
 

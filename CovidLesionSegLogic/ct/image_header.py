@@ -15,6 +15,16 @@ ELEMENT_BYTES = {
     "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
     "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8,
 }  # fmt: skip
+ANATOMICAL_SPACES = {
+    name + time
+    for name in (
+        "right-anterior-superior", "ras", "left-anterior-superior", "las",
+        "left-posterior-superior", "lps",
+    )
+    for time in ("", "-time", "t")
+}  # fmt: skip
+"""NRRD spaces that say where the patient's left, front and head are; others ("scanner-xyz",
+"3D-right-handed", a bare "space dimension") only say how the axes lie to one another."""
 
 
 def check_nrrd(path: Path) -> tuple[str, ...]:
@@ -27,11 +37,14 @@ def check_nrrd(path: Path) -> tuple[str, ...]:
     """
     head = _head(path)
     text = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0].decode("latin-1")
-    fields = {line.split(":")[0].strip().lower() for line in text.splitlines() if ":" in line}
+    lines = (line.partition(":") for line in text.splitlines() if ":" in line)
+    fields = {name.strip().lower(): value.strip() for name, _, value in lines}
+    space = fields.get("space", "")
     return _judge(
         path,
-        size=bool(fields & {"space directions", "spacings"}),
-        direction="space directions" in fields and bool(fields & {"space", "space dimension"}),
+        size=_any(fields, "space directions", "spacings"),
+        direction="space directions" in fields and space.lower() in ANATOMICAL_SPACES,
+        space=space,
     )
 
 
@@ -68,7 +81,7 @@ def _any(fields: Collection[str], *names: str) -> bool:
     return any(name in fields for name in names)
 
 
-def _judge(path: Path, *, size: bool, direction: bool) -> tuple[str, ...]:
+def _judge(path: Path, *, size: bool, direction: bool, space: str = "") -> tuple[str, ...]:
     if not size:
         raise InputError(
             f"{path} states no voxel size, without which volumes cannot be measured: add the "
@@ -76,8 +89,10 @@ def _judge(path: Path, *, size: bool, direction: bool) -> tuple[str, ...]:
         )
     if direction:
         return ()
+    said = f" in the patient (its space is '{space}')" if space else ""
     return (
-        "The file states no orientation; its axes were taken as patient left, posterior, superior.",
+        f"The file states no orientation{said}; its axes were taken as patient left, posterior, "
+        "superior.",
     )
 
 
@@ -88,7 +103,11 @@ def _check_data(path: Path, fields: dict[str, str], end: int) -> None:
     data = path if local else path.parent / name
     if not name or "%" in name or name.upper().startswith("LIST"):
         return
-    if not data.is_file():
+    try:
+        present = data.is_file()
+    except OSError:  # no right to look, a name too long
+        present = False
+    if not present:
         raise InputError(
             f"{path} cannot be read, its data file {name} is missing: copy both files together."
         )

@@ -53,6 +53,8 @@ def read_nifti(path: Path) -> NiftiImage:
             stream: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
             header = _header(stream.read(540), path)
             array = _voxels(stream, header, path)
+            while packed and stream.read(1 << 20):
+                pass  # gzip compares its checksum only when the end is reached
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} cannot be unpacked ({error}), it is damaged or cut short: copy or export it "
@@ -144,7 +146,7 @@ def _voxels(stream: BinaryIO, header: _Header, path: Path) -> NDArray[Any]:
         if stream.readinto(plane.view(np.uint8).reshape(-1)) != plane.nbytes:  # type: ignore[attr-defined]
             raise EOFError("the voxels end early")
     if header.order != NATIVE:
-        array = array.astype(array.dtype.newbyteorder("="))
+        array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
     slope, intercept = header.scale
     if (slope, intercept) == (1.0, 0.0):
         return array

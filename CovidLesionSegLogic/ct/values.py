@@ -26,11 +26,13 @@ class CleanVoxels:
     warnings: tuple[str, ...]
 
 
-def clean_hounsfield(array: NDArray[Any], where: str | Path) -> CleanVoxels:
+def clean_hounsfield(array: NDArray[Any], where: str | Path, *, narrow: bool = True) -> CleanVoxels:
     """Check that ``array`` holds Hounsfield units and store it as CTVolume does.
 
     Values below -1024 HU (padding, noise in air) become -1024. The result is int16 when every
-    value is a whole number, float32 otherwise; ``array`` itself is reused where its dtype fits.
+    value is a whole number, float32 otherwise. ``array`` itself is returned where nothing must
+    change, changed in place where its dtype fits and it is writeable, and otherwise copied slice by
+    slice, so that nothing but the result is as large as the volume.
 
     NaN is accepted only as a background: where every NaN region touches the border of its slice it
     becomes -1024 and a warning says so; NaN elsewhere, or infinity, is refused.
@@ -40,37 +42,74 @@ def clean_hounsfield(array: NDArray[Any], where: str | Path) -> CleanVoxels:
     array
         Shape (z, y, x), any real dtype.
     where
-        The input's path, for messages.
+        The input's path or name, for messages.
+    narrow
+        Store a float32 array of whole numbers as int16 too; False leaves it as it is.
 
     Raises
     ------
     InputError
         When values are not finite inside the body, or their range is not that of a chest CT.
     """
-    warnings: list[str] = []
     if array.dtype.kind not in "iuf":
         raise InputError(
             f"{where} holds {array.dtype} values, not Hounsfield units: export the CT itself."
         )
-    if array.dtype.kind == "f":
-        array = _fill_background(array, where, warnings)
-    low, high = float(array.min()), float(array.max())
-    check_range(_lowest_above_padding(array, high) if low <= AIR_HU < high else low, high, where)
-    whole = array.dtype.kind in "iu" or all(bool((np.rint(s) == s).all()) for s in array)
-    if high > HIGHEST_HU:
+    warnings: list[str] = []
+    found = _survey(array, where)
+    lowest = found.above_padding if found.low <= AIR_HU < found.high else found.low
+    check_range(lowest, found.high, where)
+    if found.nan_slices:
         warnings.append(
-            f"Values above {HIGHEST_HU} HU (up to {high:.0f}) were set to {HIGHEST_HU}."
+            f"The background was not a number (NaN) in {found.nan_slices} of {len(array)} slices; "
+            f"it was set to {AIR_HU} HU."
         )
-    dtype = np.dtype(np.int16 if whole else np.float32)
-    if low < AIR_HU or high > HIGHEST_HU:
-        in_place = array if array.dtype == dtype and array.flags.writeable else None
-        array = np.clip(array, AIR_HU, HIGHEST_HU, out=in_place)
-    return CleanVoxels(np.ascontiguousarray(array, dtype=dtype), tuple(warnings))
+    if found.high > HIGHEST_HU:
+        warnings.append(
+            f"Values above {HIGHEST_HU} HU (up to {found.high:.0f}) were set to {HIGHEST_HU}."
+        )
+    keep = array.dtype == np.float32 and not narrow
+    dtype = np.dtype(np.int16 if found.whole and not keep else np.float32)
+    outside = found.low < AIR_HU or found.high > HIGHEST_HU
+    if array.dtype == dtype and not outside and not found.nan_slices:
+        return CleanVoxels(np.ascontiguousarray(array), tuple(warnings))
+    fits = array.dtype == dtype and array.flags.writeable and array.flags.c_contiguous
+    target = array if fits else np.empty(array.shape, dtype)
+    for into, plane in zip(target, array, strict=True):
+        if found.nan_slices:
+            plane = np.where(np.isnan(plane), AIR_HU, plane)
+        into[...] = np.clip(plane, AIR_HU, HIGHEST_HU) if outside else plane
+    return CleanVoxels(target, tuple(warnings))
 
 
-def _lowest_above_padding(array: NDArray[Any], high: float) -> float:
-    """The lowest value above -1024: padding must not pass for lung air."""
-    return min(float(plane.min(where=plane > AIR_HU, initial=high)) for plane in array)
+@dataclass(frozen=True)
+class _Survey:
+    """What one pass over the slices found, NaN backgrounds taken as air."""
+
+    low: float
+    high: float
+    above_padding: float
+    whole: bool
+    nan_slices: int
+
+
+def _survey(array: NDArray[Any], where: str | Path) -> _Survey:
+    low = above = np.inf
+    high = -np.inf
+    whole = True
+    nan_slices = 0
+    for index, plane in enumerate(array):
+        if array.dtype.kind == "f":
+            if not np.isfinite(plane).all():
+                plane = _without_background(plane, f"slice {index} of {len(array)}", where)
+                nan_slices += 1
+            whole = whole and bool((np.rint(plane) == plane).all())
+        low, high = min(low, float(plane.min())), max(high, float(plane.max()))
+        # the lowest value above -1024: padding must not pass for lung air
+        top = plane.max()
+        if top > AIR_HU:
+            above = min(above, float(plane.min(where=plane > AIR_HU, initial=top)))
+    return _Survey(low, high, above, whole, nan_slices)
 
 
 def check_range(low: float, high: float, where: str | Path) -> None:
@@ -100,31 +139,20 @@ def check_range(low: float, high: float, where: str | Path) -> None:
         )
 
 
-def _fill_background(array: NDArray[Any], where: str | Path, warnings: list[str]) -> NDArray[Any]:
-    """NaN regions that touch the border of their slice to -1024; anything else is refused."""
-    bad_slices = [index for index, plane in enumerate(array) if not np.isfinite(plane).all()]
-    if not bad_slices:
-        return array
+def _without_background(plane: NDArray[Any], name: str, where: str | Path) -> NDArray[Any]:
+    """A slice with its NaN regions, which must touch its border, set to -1024 HU."""
     from scipy import ndimage
 
-    array = array.copy()
-    for index in bad_slices:
-        plane = array[index]
-        nan = np.isnan(plane)
-        regions, count = ndimage.label(nan)
-        edge = np.concatenate((regions[0], regions[-1], regions[:, 0], regions[:, -1]))
-        inside = len(np.setdiff1d(np.arange(1, count + 1), edge))
-        if np.isinf(plane).any() or inside or nan.all():
-            raise InputError(
-                f"{where} holds values that are not numbers (NaN or infinity) inside slice "
-                f"{index} of {len(array)}: export the CT again without masking it."
-            )
-        plane[nan] = AIR_HU
-    warnings.append(
-        f"The background was not a number (NaN) in {len(bad_slices)} of {len(array)} slices; it "
-        f"was set to {AIR_HU} HU."
-    )
-    return array
+    nan = np.isnan(plane)
+    regions, count = ndimage.label(nan)
+    edge = np.concatenate((regions[0], regions[-1], regions[:, 0], regions[:, -1]))
+    inside = len(np.setdiff1d(np.arange(1, count + 1), edge))
+    if np.isinf(plane).any() or inside or nan.all():
+        raise InputError(
+            f"{where} holds values that are not numbers (NaN or infinity) inside {name}: export "
+            "the CT again without masking it."
+        )
+    return np.where(nan, AIR_HU, plane)
 
 
 def check_size_and_spacing(
@@ -141,6 +169,6 @@ def check_size_and_spacing(
     if not all(np.isfinite(s) and low <= s <= high for s in spacing):
         sizes = " x ".join(f"{s:.4g}" for s in spacing)
         raise InputError(
-            f"{where} states a voxel size of {sizes} mm, which no CT has: correct the spacing in "
-            "the file's header (it is in millimetres), or export it again."
+            f"{where} states a voxel size of {sizes} mm, which no CT has: correct the spacing (it "
+            "is in millimetres), or export the CT again."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from dicom_writer import make_hu
 
 from CovidLesionSegLogic.ct import CTVolume, read_ct, write_image
 from CovidLesionSegLogic.ct.nifti import read_nifti
+from CovidLesionSegLogic.ct.values import clean_hounsfield
 from CovidLesionSegLogic.errors import InputError, RequestError
 
 HU = make_hu()
@@ -196,6 +198,49 @@ def test_sheared_nrrd(tmp_path: Path) -> None:
     refused(path, "sheared")
 
 
+@pytest.mark.parametrize(("size", "outcome"), [(16, "silent"), (160, "warned"), (640, "refused")])
+def test_shear_is_judged_by_how_far_the_corners_move(
+    tmp_path: Path, size: int, outcome: str
+) -> None:
+    """The same 0.1 degrees matter more the larger the volume is."""
+    array = np.full((3, size, size), -1000, np.int16)
+    array[:, :, size // 2 :] = 40
+    path = write_image(array, CTVolume(array), tmp_path / "a.nii")
+    rows = np.diag([-1.0, -1.0, 1.0, 1.0])
+    rows[0, 1] = np.tan(np.radians(0.1))
+    edit(path, 280, rows[:3].ravel(), "<f4")
+    if outcome == "refused":
+        refused(path, "sheared", "0.1 degrees", "Resample Scalar Volume")
+        return
+    ct = read_ct(path)
+    assert [("perpendicular" in message) for message in ct.warnings] == [True] * (
+        outcome == "warned"
+    )
+    corner = np.array([size - 1, size - 1, 2, 1.0])
+    true = np.diag([-1.0, -1.0, 1.0, 1.0]) @ rows @ corner
+    assert np.abs(ct.affine @ corner - true).max() <= (0.1 if outcome == "silent" else 0.5)
+
+
+@pytest.mark.parametrize(
+    "space", ["space: scanner-xyz", "space: 3D-right-handed", "space dimension: 3"]
+)
+def test_nrrd_in_no_anatomical_space_is_said(tmp_path: Path, space: str) -> None:
+    path = write_image(HU, volume(), tmp_path / "a.nrrd")
+    data = path.read_bytes()
+    assert read_ct(path).warnings == ()
+    path.write_bytes(data.replace(b"space: left-posterior-superior", space.encode()))
+    assert any("no orientation" in message for message in read_ct(path).warnings)
+
+
+@pytest.mark.parametrize("space", ["LPS", "Left-Posterior-Superior"])
+def test_nrrd_space_by_its_short_name(tmp_path: Path, space: str) -> None:
+    path = write_image(HU, volume(), tmp_path / "a.nrrd")
+    path.write_bytes(path.read_bytes().replace(b"left-posterior-superior", space.encode()))
+    ct = read_ct(path)
+    assert ct.warnings == ()
+    np.testing.assert_allclose(ct.affine, volume().affine, atol=1e-9)
+
+
 def test_nrrd_in_ras_space(tmp_path: Path) -> None:
     path = write_image(HU, volume(), tmp_path / "a.nrrd")
     data = path.read_bytes()
@@ -242,6 +287,71 @@ def test_compressed_text_named_nifti_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "notes.nii.gz"
     path.write_bytes(gzip.compress(b"these are notes" * 99))
     refused(path, "does not hold one")
+
+
+def test_damaged_compression_is_refused(tmp_path: Path) -> None:
+    path = write_image(HU, volume(), tmp_path / "ct.nii.gz")
+    data = path.read_bytes()
+    path.write_bytes(data[:10] + bytes([0xFF] * 40) + data[50:])  # a deflate block of no type
+    refused(path, "damaged or cut short")
+    path.write_bytes(data[: len(data) // 2] + bytes(64) + data[len(data) // 2 + 64 :])
+    refused(path, "damaged or cut short")
+
+
+def test_a_wrong_checksum_is_noticed(tmp_path: Path) -> None:
+    path = write_image(HU, volume(), tmp_path / "ct.nii.gz")
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1  # the CRC-32 (RFC 1952); the voxels unpack all the same
+    path.write_bytes(data)
+    refused(path, "CRC", "damaged or cut short")
+
+
+def test_paths_the_system_refuses_to_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(tmp_path / ("x" * 300 + ".nii"), "cannot be opened")
+    refused(tmp_path / "absent.nii", "does not exist")
+    (tmp_path / "notes").write_text("x")
+    refused(tmp_path / "notes" / "ct.nii", "does not exist")
+    mhd = write_raw(HU, tmp_path / "a.mhd", Spacing=(0.7, 0.8, 2.5))
+    mhd.write_text(mhd.read_text().replace("a.raw", "y" * 300 + ".raw"))
+    refused(mhd, "missing")
+
+    def deny(self: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", deny)
+    refused(tmp_path / "a.nii", "cannot be opened (Permission denied)", "access rights")
+
+
+def test_a_folder_that_may_not_be_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(path: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", deny)
+    refused(tmp_path, "cannot be opened (Permission denied)", "access rights")
+
+
+def test_voxels_are_cleaned_without_a_second_copy() -> None:
+    whole = HU.astype(np.float32)
+    whole[0, 0, 0] = -3000
+    kept = clean_hounsfield(HU, "ct")
+    assert kept.array is HU or np.shares_memory(kept.array, HU)
+    float_ct = whole + np.float32(0.5)
+    in_place = clean_hounsfield(float_ct, "ct").array
+    assert np.shares_memory(in_place, float_ct)
+    assert in_place.min() == -1024
+    large = np.repeat(whole, 40, axis=0)
+    large.flags.writeable = False
+    tracemalloc.start()
+    cleaned = clean_hounsfield(large, "ct").array
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert cleaned.dtype == np.int16
+    assert large.min() == -3000
+    assert peak < 1.3 * cleaned.nbytes
 
 
 def test_detached_data_files(tmp_path: Path) -> None:
