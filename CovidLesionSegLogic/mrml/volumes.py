@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct import CTVolume
+from CovidLesionSegLogic.ct.grid import decompose
+from CovidLesionSegLogic.ct.values import check_size_and_spacing, clean_hounsfield
+from CovidLesionSegLogic.ct.volume import Vector3
 from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.mrml.geometry import LPS_TO_RAS, allocate, image_to_array
 from CovidLesionSegLogic.mrml.host import get_scene, import_slicer
@@ -53,14 +56,18 @@ def volume_to_node(ct: CTVolume, scene: Any = None, name: str | None = None) -> 
 def node_to_volume(node: Any) -> CTVolume:
     """The CT in a vtkMRMLScalarVolumeNode, in the node's own coordinates.
 
-    The array is a read-only view of the node's voxels where they are int16 or float32, and a copy
-    otherwise (int16 where the values fit, else float32). A parent transform is not applied: results
-    belong under the same transform, which :func:`~.segments.labels_to_segmentation` sees to.
+    The voxels pass the same checks as a file's (:func:`~CovidLesionSegLogic.ct.read_ct`). The array
+    is a read-only view of the node's voxels where they are int16 or float32 and nothing must
+    change, and a copy otherwise (int16 where all are whole numbers, else float32; -1024 HU where
+    they are lower, or NaN around the body). A parent transform is not applied: results belong under
+    the same transform, which :func:`~.segments.labels_to_segmentation` sees to.
 
     Raises
     ------
     InputError
-        The node is not a scalar volume, is a label map, has no voxels or several components.
+        The node is not a scalar volume, is a label map, has no voxels or several components; its
+        values are not Hounsfield units of a chest CT; it has fewer than three slices, a voxel size
+        no CT has, or sheared axes. The message names the node.
     """
     if node is None or not node.IsA("vtkMRMLScalarVolumeNode"):
         raise InputError("The input is not a volume; choose a chest CT.")
@@ -75,19 +82,23 @@ def node_to_volume(node: Any) -> CTVolume:
             f"The volume '{name}' has {image.GetNumberOfScalarComponents()} values per voxel; "
             "a CT has one, so choose a scalar volume in Hounsfield units."
         )
-    directions = [[0.0] * 3 for _ in range(3)]
-    node.GetIJKToRASDirections(directions)
-    warnings = []
+    where = f"The volume '{name}'"
+    view = image_to_array(image).view()
+    view.flags.writeable = False  # the user's CT is never changed
+    origin, spacing, direction, notes = _grid(node, view.shape, where)
+    check_size_and_spacing(view.shape, spacing, where)
+    voxels = clean_hounsfield(view, where, narrow=False)
+    warnings = [*notes, *voxels.warnings]
     if node.GetParentTransformNode() is not None:
         warnings.append(
             f"The volume '{name}' is under a transform; it was segmented in its own coordinates "
             "and the result was put under the same transform."
         )
     return CTVolume(
-        array=_as_ct_array(image_to_array(image)),
-        origin=_triple(LPS_TO_RAS * node.GetOrigin()),
-        spacing=_triple(np.asarray(node.GetSpacing())),
-        direction=LPS_TO_RAS[:, np.newaxis] * np.asarray(directions),
+        array=voxels.array,
+        origin=origin,
+        spacing=spacing,
+        direction=direction,
         name=name,
         source=_source(node),
         warnings=tuple(warnings),
@@ -99,16 +110,20 @@ def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return first, second, third
 
 
-def _as_ct_array(array: NDArray[Any]) -> NDArray[Any]:
-    if array.dtype in (np.dtype(np.int16), np.dtype(np.float32)):
-        view = array.view()
-        view.flags.writeable = False  # the user's CT is never changed
-        return view
-    if np.issubdtype(array.dtype, np.integer):
-        limits = np.iinfo(np.int16)
-        if array.min() >= limits.min and array.max() <= limits.max:
-            return array.astype(np.int16)
-    return array.astype(np.float32)
+def _grid(
+    node: Any, shape: tuple[int, ...], where: str
+) -> tuple[Vector3, Vector3, NDArray[np.float64], tuple[str, ...]]:
+    """Origin, spacing, direction (LPS, mm) and warnings; straight axes are kept to the last bit."""
+    directions = [[0.0] * 3 for _ in range(3)]
+    node.GetIJKToRASDirections(directions)
+    axes = LPS_TO_RAS[:, np.newaxis] * np.asarray(directions)
+    affine = np.eye(4)
+    affine[:3, :3] = axes * np.asarray(node.GetSpacing())
+    affine[:3, 3] = LPS_TO_RAS * node.GetOrigin()
+    origin, spacing, direction, warnings = decompose(affine, shape, where)
+    if np.allclose(axes.T @ axes, np.eye(3), rtol=0, atol=1e-9):
+        return origin, _triple(np.asarray(node.GetSpacing())), axes, warnings
+    return origin, spacing, direction, warnings
 
 
 def _source(node: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from CovidLesionSegLogic.ct import CTVolume
 from CovidLesionSegLogic.errors import InputError, RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
@@ -74,24 +75,92 @@ def test_node_copies_the_array_and_volume_is_a_read_only_view_of_the_node() -> N
         back.array[0, 0, 0] = 0
 
 
-@pytest.mark.parametrize(
-    ("dtype", "value", "expected"),
-    [
-        (np.int32, -1000, np.int16),
-        (np.int32, 40000, np.float32),
-        (np.uint16, 4000, np.int16),
-        (np.float64, 1.5, np.float32),
-        (np.uint8, 3, np.int16),
-    ],
-)
-def test_other_voxel_types_are_converted(dtype: type, value: float, expected: type) -> None:
+def node_of(array: np.ndarray, name: str = "study 7") -> object:
+    """A volume node with these voxels, whatever their type, on the oblique CT's grid."""
+    import vtk
+
     from CovidLesionSegLogic.mrml.geometry import allocate
 
-    node = mrml.volume_to_node(oblique_ct())
-    allocate(node.GetImageData(), np.dtype(dtype))[...] = value
-    array = mrml.node_to_volume(node).array
+    node = mrml.volume_to_node(oblique_ct(), name=name)
+    image = vtk.vtkImageData()
+    image.SetDimensions(*array.shape[::-1])
+    allocate(image, array.dtype)[...] = array
+    node.SetAndObserveImageData(image)
+    return node
+
+
+@pytest.mark.parametrize(
+    ("dtype", "offset", "expected"),
+    [
+        (np.int32, 0, np.int16),
+        (np.float64, 0, np.int16),
+        (np.float64, 0.25, np.float32),
+        (np.int64, 0, np.int16),
+    ],
+)
+def test_other_voxel_types_are_converted(dtype: type, offset: float, expected: type) -> None:
+    voxels = (oblique_ct().array + offset).astype(dtype)
+    array = mrml.node_to_volume(node_of(voxels)).array
     assert array.dtype == expected
-    assert (array == value).all()
+    np.testing.assert_array_equal(array, voxels.astype(expected))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda hu: hu - hu.min(), "offset"),
+        (lambda hu: (hu + 1024).astype(np.uint16), "1024"),
+        (lambda hu: ((hu + 1000) / 6).astype(np.uint8), "8-bit"),
+        (lambda hu: np.clip(hu, -160, 240), "lung air"),
+        (lambda hu: hu[:1], "1 slice"),
+        (lambda hu: hu[:2], "2 slice"),
+        (lambda hu: np.where(hu == hu[2, 3, 3], np.nan, hu), "NaN or infinity"),
+        (lambda hu: np.where(hu == hu[2, 3, 3], np.inf, hu), "NaN or infinity"),
+    ],
+)
+def test_volumes_that_are_no_chest_ct_are_refused_by_name(
+    change: Callable[[np.ndarray], np.ndarray], words: str
+) -> None:
+    node = node_of(change(oblique_ct().array), name=f"series {words}")
+    with pytest.raises(InputError, match=words) as caught:
+        mrml.node_to_volume(node)
+    message = str(caught.value)
+    assert message.startswith(f"The volume '{node.GetName()}'")
+    assert ": " in message
+
+
+def test_a_nan_background_becomes_air_and_is_said() -> None:
+    array = oblique_ct(np.float32).array
+    array[:, :, 0] = np.nan
+    back = mrml.node_to_volume(node_of(array))
+    assert (back.array[:, :, 0] == -1024).all()
+    np.testing.assert_array_equal(back.array[:, :, 1:], array[:, :, 1:])
+    assert any("NaN" in text for text in back.warnings)
+
+
+def test_values_below_air_are_set_to_air_in_a_copy_only() -> None:
+    array = oblique_ct().array
+    array[0, 0, 0] = -3024
+    node = node_of(array)
+    voxels = slicer.util.arrayFromVolume(node)
+    back = mrml.node_to_volume(node)
+    assert back.array[0, 0, 0] == -1024
+    assert voxels[0, 0, 0] == -3024
+    assert not np.shares_memory(back.array, voxels)
+
+
+def test_a_sheared_or_absurdly_sized_volume_is_refused_by_name() -> None:
+    node = mrml.volume_to_node(oblique_ct(), name="tilted")
+    node.SetIJKToRASDirections([[1, 0, 0], [0, 1, 0.5], [0, 0, 0.866]])
+    with pytest.raises(InputError, match=r"'tilted.*sheared.*Resample Scalar Volume"):
+        mrml.node_to_volume(node)
+    node.SetIJKToRASDirections([[1, 0, 0], [0, 1, 1e-3], [0, 0, 1]])
+    slight = mrml.node_to_volume(node)
+    np.testing.assert_allclose(slight.direction.T @ slight.direction, np.eye(3), atol=1e-12)
+    assert slight.warnings == ()
+    node.SetSpacing(0.7, 0.7, 90.0)
+    with pytest.raises(InputError, match=r"'tilted.*voxel size"):
+        mrml.node_to_volume(node)
 
 
 def test_names_are_kept_unique_and_source_names_the_node() -> None:
