@@ -38,7 +38,10 @@ class Host:
 
 
 def import_slicer() -> Any:
-    """The ``slicer`` package, or RequestError saying how to get it."""
+    """The ``slicer`` package, or RequestError saying how to get it.
+
+    An unrelated package of the same name counts as missing.
+    """
     try:
         import slicer
     except ImportError as error:
@@ -47,6 +50,12 @@ def import_slicer() -> Any:
             f"here ({error}); run 'pip install \"covid-lesion-seg[slicer]\"', or ask for label "
             "maps only with '--format nii.gz'."
         ) from error
+    if not hasattr(slicer, "vtkMRMLScene"):
+        raise RequestError(
+            "Slicer segmentation files (seg.nrrd) need the MRML libraries, but the Python package "
+            f"'slicer' installed here ({getattr(slicer, '__file__', None)}) is another one of that "
+            "name; replace it by 'slicer-core', or ask for label maps only with '--format nii.gz'."
+        )
     return slicer
 
 
