@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.models import checks
 
@@ -243,14 +242,6 @@ class ModelCard:
 
     def to_json(self, path: str | Path) -> None:
         """Write the card to ``path``; the file appears whole or not at all."""
-        path = Path(path)
         content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(content)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with atomic_path(path) as temporary:
+            temporary.write_text(content, encoding="utf-8", newline="\n")

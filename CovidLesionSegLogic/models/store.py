@@ -9,11 +9,11 @@ file's metadata names the storage form, so that it loads without its card.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,9 +64,11 @@ def save_weights(state_dict: Mapping[str, Tensor], path: str | Path, storage: st
     ------
     ValueError
         Unknown storage, a tensor that is not finite, or a name that clashes with a scale's.
+    RequestError
+        The folder cannot be written or its disk is full.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     if storage not in STORAGES:
         raise ValueError(f"storage must be one of {', '.join(STORAGES)}, not {storage!r}")
@@ -91,13 +93,10 @@ def save_weights(state_dict: Mapping[str, Tensor], path: str | Path, storage: st
         else:
             add(key, tensor.to(torch.float32))
 
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(stored, str(temporary), metadata={"format": "pt", "storage": storage})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Written by ourselves: safetensors' own writer makes a file that only its owner may read.
+    data = save(stored, metadata={"format": "pt", "storage": storage})
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:

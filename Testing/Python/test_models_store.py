@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import errno
+import os
+import stat
 
-from CovidLesionSegLogic.errors import InputError
+import pytest
+import tiny_model
+
+from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.models import load_weights, save_weights
 
 torch = pytest.importorskip("torch")
@@ -105,3 +110,30 @@ def test_damaged_file_is_refused_with_its_name(tmp_path, damage):
         save_file({"w": torch.ones(2)}, str(path))
     with pytest.raises(InputError, match=r"w\.safetensors"):
         load_weights(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of POSIX files")
+def test_weights_and_card_may_be_read_by_whom_the_system_says(tmp_path, monkeypatch):
+    before = os.umask(0o022)
+    try:
+        card = tiny_model.install(tmp_path, monkeypatch)
+    finally:
+        os.umask(before)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["tiny.json", "tiny.safetensors"]
+    for path in (tmp_path / "tiny.json", card.weights_path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_failed_write_leaves_the_earlier_weights(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    save_weights({"w": torch.ones(2, 2)}, path)
+    before = path.read_bytes()
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(RequestError, match="cannot be written"):
+        save_weights({"w": torch.zeros(2, 2)}, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
