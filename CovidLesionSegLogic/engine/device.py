@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _FORMS = "auto, cpu, cuda, cuda:N (N = 0, 1, ...) or mps"
 _BATCH = {"cpu": 4, "cuda": 16, "mps": 8}
+_proven: set[str] = set()
 
 
 def require_torch() -> None:
@@ -43,12 +44,14 @@ def choose_device(name: str = "auto") -> torch.device:
     Parameters
     ----------
     name
-        "auto" (an NVIDIA GPU, else Apple's, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
+        "auto" (an NVIDIA GPU, else Apple's, else the CPU; a GPU on which this PyTorch cannot
+        compute is passed over), "cpu", "cuda", "cuda:N" or "mps".
 
     Raises
     ------
     RequestError
-        The name is not understood or the device is not there; the message says which are.
+        The name is not understood, or the device is not there (the message says which are) or
+        does not work with this PyTorch.
     InputError
         PyTorch is not installed.
     """
@@ -59,7 +62,7 @@ def choose_device(name: str = "auto") -> torch.device:
         raise RequestError(f"'{name}' is not a device; choose {_FORMS}.")
     there = available_devices()
     if name == "auto":
-        return torch.device(next((d for d in there if d != "cpu"), "cpu"))
+        return torch.device(next((d for d in there if d != "cpu" and not fault_of(d)), "cpu"))
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in there:
         why = " (this PyTorch is a build without CUDA)" if _cuda_wanted_without_it(wanted) else ""
@@ -67,7 +70,37 @@ def choose_device(name: str = "auto") -> torch.device:
             f"The device '{name}' is not available{why}; available here: {', '.join(there)}. "
             "Choose one of these or '--device auto'."
         )
+    if fault := fault_of(wanted):
+        raise RequestError(
+            f"The device '{name}' does not work with this PyTorch ({fault}); install a PyTorch "
+            "build for it, or choose '--device cpu'."
+        )
     return torch.device(wanted)
+
+
+def fault_of(name: str) -> str:
+    """Why this PyTorch cannot compute on the available device ``name``; "" when it can.
+
+    A PyTorch build has kernels for some generations of GPUs only, which shows at the first
+    computation: a tiny convolution is tried. Success is remembered, as it does not wear off.
+    """
+    if name == "cpu" or name in _proven:
+        return ""
+    try:
+        _try_convolution(name)
+    except RuntimeError as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    _proven.add(name)
+    return ""
+
+
+def _try_convolution(name: str) -> None:
+    import torch
+
+    with torch.inference_mode():
+        image = torch.ones((1, 1, 8, 8), device=name)
+        # Fetching the result waits for the computation, and for its error.
+        torch.nn.functional.conv2d(image, torch.ones((1, 1, 3, 3), device=name)).sum().item()
 
 
 def _cuda_wanted_without_it(name: str) -> bool:
@@ -76,11 +109,19 @@ def _cuda_wanted_without_it(name: str) -> bool:
     return name.startswith("cuda") and torch.version.cuda is None
 
 
-def unused_gpu_notice(device: torch.device) -> str:
-    """A sentence when an NVIDIA GPU seems to be there but the CPU is used, else ""."""
+def unused_gpu_notice(device: torch.device, asked: str = "auto") -> str:
+    """A sentence when a GPU seems to be there but the CPU is used, else "".
+
+    ``asked`` is the name given to :func:`choose_device`; who asked for the CPU is told nothing.
+    """
     import torch
 
-    if device.type != "cpu" or torch.cuda.is_available() or not shutil.which("nvidia-smi"):
+    if device.type != "cpu" or asked != "auto":
+        return ""
+    for name in available_devices():
+        if fault := fault_of(name):
+            return f"The GPU {name} does not work with this PyTorch; the CPU is used: {fault}."
+    if torch.cuda.is_available() or not shutil.which("nvidia-smi"):
         return ""
     why = (
         "this PyTorch is a build without CUDA"

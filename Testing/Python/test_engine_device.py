@@ -7,12 +7,15 @@ import torch
 
 from CovidLesionSegLogic.engine import choose_device, default_batch_size, describe_device
 from CovidLesionSegLogic.engine import device as device_module
+from CovidLesionSegLogic.engine.device import fault_of, unused_gpu_notice
 from CovidLesionSegLogic.errors import RequestError
 
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Pretend there are two CUDA devices."""
+    """Pretend there are two CUDA devices that work."""
+    monkeypatch.setattr(device_module, "_proven", set())
+    monkeypatch.setattr(device_module, "_try_convolution", lambda name: None)
     monkeypatch.setattr(device_module, "available_devices", lambda: ["cpu", "cuda:0", "cuda:1"])
 
 
@@ -49,3 +52,42 @@ def test_absent_second_gpu(gpus):
 def test_nonsense_is_refused(cpu_only, name):
     with pytest.raises(RequestError, match="is not a device"):
         choose_device(name)
+
+
+@pytest.fixture
+def first_gpu_too_old(gpus, monkeypatch):
+    def fail(name):
+        if name == "cuda:0":
+            raise RuntimeError("CUDA error: no kernel image is available for execution.\nMore")
+
+    monkeypatch.setattr(device_module, "_try_convolution", fail)
+
+
+def test_a_gpu_without_kernels_is_passed_over(first_gpu_too_old):
+    assert choose_device("auto") == torch.device("cuda:1")
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(RequestError, match=r"'cuda' does not work.*no kernel image.*cpu"):
+        choose_device("cuda")
+
+
+def test_the_cpu_instead_of_a_gpu_without_kernels_is_said(first_gpu_too_old, monkeypatch):
+    monkeypatch.setattr(device_module, "available_devices", lambda: ["cpu", "cuda:0"])
+    chosen = choose_device("auto")
+    assert chosen == torch.device("cpu")
+    notice = unused_gpu_notice(chosen)
+    assert "cuda:0" in notice
+    assert "no kernel image is available for execution." in notice
+    assert unused_gpu_notice(chosen, "cpu") == ""
+
+
+def test_a_working_device_is_tried_once(gpus, monkeypatch):
+    tried = []
+    monkeypatch.setattr(device_module, "_try_convolution", tried.append)
+    assert [fault_of("cuda:0"), fault_of("cuda:0"), fault_of("cpu")] == ["", "", ""]
+    assert tried == ["cuda:0"]
+
+
+def test_the_trial_computes():
+    device_module._try_convolution("cpu")
+    with pytest.raises(RuntimeError):
+        device_module._try_convolution("meta")
