@@ -28,7 +28,7 @@ class SegmentOptions:
         A label map file (lobes, for instance) for which figures are given too.
     gate
         Whether the model's slice classifier decides which slices are segmented; None: as the
-        model was made. Only for models that have one.
+        model was made. Models that have one are refused in this version, and so is True.
     batch_size
         Slices that go through the network together; None: by device.
     probability
@@ -56,7 +56,14 @@ class SegmentOptions:
             if value is None:
                 continue
             object.__setattr__(self, field, Path(value))
-            if not Path(value).is_file():
+            try:
+                there = Path(value).is_file()
+            except OSError as error:  # no right to look, or no possible name
+                raise InputError(
+                    f"The {field} file {value} cannot be reached ({error.strerror or error}); "
+                    "check its path and its rights."
+                ) from error
+            if not there:
                 raise InputError(f"The {field} file {value} does not exist; check its path.")
 
     def to_dict(self) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def segment_ct(
     Raises
     ------
     RequestError
-        Unknown model, device not there, gate asked of a model without one.
+        Unknown model, a model with a gate (not run by this version), device not there, gate
+        asked of a model without one.
     InputError
         No lungs, a damaged weight file, a mask that does not fit, too little memory.
     CancelledError
@@ -93,7 +94,7 @@ def segment_ct(
     with clock.stage("load"):
         card, device = check_options(options)
         reset_peak_memory(device)
-        _add(warnings, unused_gpu_notice(device))
+        _add(warnings, unused_gpu_notice(device, options.device))
         canonical, reorientation = to_canonical(ct)
         _add(warnings, *canonical.warnings)
         regions = None
@@ -189,7 +190,13 @@ def segment_ct(
 def check_options(options: SegmentOptions) -> tuple[ModelCard, torch.device]:
     """The model and the device that ``options`` name; RequestError when they cannot be had."""
     card = get_card(options.model, "lesion")
-    if options.gate and "gate" not in card.architecture:
+    if card.architecture.get("gate"):
+        # Run without its gate it would mark slices that it was made to leave out.
+        raise RequestError(
+            f"The model '{card.name}' decides with a gate which slices are segmented, which this "
+            "version cannot run; choose another model ('models' lists them)."
+        )
+    if options.gate:
         raise RequestError(
             f"The model '{card.name}' has no gate (a classifier that decides which slices are "
             "segmented); leave --gate out."
