@@ -60,25 +60,25 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         options = prepare(args, reporter)
         if args.input is not None:
             ct = read(args, reporter, cancel)
-            segment_and_write(ct, options, args, reporter, cancel)
+            _, outputs = segment_and_write(ct, options, args, reporter, cancel)
+            reporter.done(outputs)
             return 0
 
-        from CovidLesionSegLogic.ct import write_image
         from CovidLesionSegLogic.phantom import make_phantom
 
         reporter.progress("phantom", 0, 1)
         sample = make_phantom()
         reporter.progress("phantom", 1, 1)
         args.name = NAME
-        result = segment_and_write(sample.ct, options, args, reporter, cancel)
-        reporter.line(
-            str(write_image(sample.ct.array, sample.ct, args.output / f"{NAME}_ct.nii.gz"))
+        result, outputs = segment_and_write(
+            sample.ct, options, args, reporter, cancel, save_ct=True
         )
         reporter.line(
             "Agreement with the known truth (Dice, 1 = perfect): "
             f"lesions {dice(result.labels != 0, sample.lesions != 0):.3f}, "
             f"lungs {dice(result.lungs != 0, sample.lungs != 0):.3f}"
         )
+        reporter.done(outputs)
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def run_volumes(args: argparse.Namespace, reporter: Reporter) -> int:
     from CovidLesionSegLogic.assess.evaluate_volumes import evaluate_volumes, find_cases
     from CovidLesionSegLogic.engine import Cancel
     from CovidLesionSegLogic.models import DEFAULT_MODEL
-    from CovidLesionSegLogic.pipeline import SegmentOptions
+    from CovidLesionSegLogic.pipeline import SegmentOptions, check_options
 
     _check_output(args.output)
     options = SegmentOptions(
@@ -177,6 +178,7 @@ def run_volumes(args: argparse.Namespace, reporter: Reporter) -> int:
         gate=args.gate,
         batch_size=args.batch_size,
     )
+    check_options(options)
     cancel = Cancel()
     with cancel_on_signals(cancel):
         report = evaluate_volumes(
@@ -197,7 +199,7 @@ def run_volumes(args: argparse.Namespace, reporter: Reporter) -> int:
 def _check_output(path: Path) -> None:
     from CovidLesionSegLogic.outputs import check_output_folder
 
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, False for a name that cannot be
         raise RequestError(f"{path} is a folder; give the name of a file to write, FILE.json.")
     check_output_folder(path.absolute().parent)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 from CovidLesionSegLogic.errors import RequestError
@@ -72,8 +71,8 @@ def add_compute_options(parser: argparse.ArgumentParser) -> None:
         "--gate",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="segment only slices that the model's own classifier finds positive "
-        "(default: as the model was made)",
+        help="segment only slices that the model's own classifier finds positive; models with "
+        "such a gate are not run by this version, so --gate is refused",
     )
     parser.add_argument(
         "--threshold",
@@ -124,10 +123,3 @@ def add_debug_option(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="show log messages and, on an internal error, the traceback",
     )
-
-
-def existing(path: str) -> Path:
-    """An argument type: a path that exists."""
-    if not Path(path).exists():
-        raise argparse.ArgumentTypeError(f"'{path}' does not exist")
-    return Path(path)

@@ -24,7 +24,7 @@ examples:
 For a study called NAME the folder DIR gets: NAME.seg.nrrd, NAME_labels.nii.gz,
 NAME_lungs.nii.gz, NAME_probability.nii.gz (with --probability), NAME_quantification.json and
 .csv, NAME_overview.png, NAME_report.html. They appear whole and together, or not at all; those
-of an earlier run are replaced.
+of an earlier run of the same study are replaced, another study's are never.
 """
 
 
@@ -82,7 +82,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     with cancel_on_signals(cancel):
         options = prepare(args, reporter)
         ct = read(args, reporter, cancel)
-        segment_and_write(ct, options, args, reporter, cancel)
+        _, outputs = segment_and_write(ct, options, args, reporter, cancel)
+        reporter.done(outputs)
     return 0
 
 
@@ -98,7 +99,6 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
     from CovidLesionSegLogic.pipeline import SegmentOptions, check_options
 
     args.output = check_output_folder(args.output)
-    formats = check_formats(args.format)
     if args.name is not None:
         check_study_name(args.name)
     options = SegmentOptions(
@@ -112,6 +112,7 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
         probability=args.probability,
     )
     check_options(options)
+    formats = check_formats(args.format)
     chosen = args.format is not None
     for notice in missing_notices(formats, chosen=chosen, report=not args.no_report):
         reporter.warning(notice)
@@ -142,11 +143,15 @@ def segment_and_write(
     args: argparse.Namespace,
     reporter: Reporter,
     cancel: Cancel,
-) -> SegmentationResult:
-    """Segment, write the files, and tell the numbers."""
+    *,
+    save_ct: bool = False,
+) -> tuple[SegmentationResult, dict[str, Path]]:
+    """Segment, write the files, and tell the numbers; the caller says that all is done."""
     from CovidLesionSegLogic.cli.table import result_lines
-    from CovidLesionSegLogic.outputs import write_outputs
+    from CovidLesionSegLogic.outputs import check_same_study, file_stem, write_outputs
     from CovidLesionSegLogic.pipeline import segment_ct
+
+    check_same_study(args.output, file_stem(args.name or ct.name), ct.source)
 
     def progress(stage: str, done: int, total: int) -> None:
         cancel.check()
@@ -160,6 +165,7 @@ def segment_and_write(
         args.format,
         probability=args.probability,
         report=not args.no_report,
+        ct=save_ct,
         name=args.name,
         progress=progress,
     )
@@ -167,5 +173,4 @@ def segment_and_write(
         reporter.warning(message)
     for line in result_lines(result):
         reporter.line(line)
-    reporter.done(outputs)
-    return result
+    return result, outputs

@@ -4,6 +4,7 @@ This room stands below ``mrml`` and ``report``, whose writers it calls, and abov
 ``cli``, which call it.
 """
 
+from CovidLesionSegLogic.outputs.earlier import check_same_study
 from CovidLesionSegLogic.outputs.folder import check_output_folder, staged_folder
 from CovidLesionSegLogic.outputs.names import check_study_name, file_stem
 from CovidLesionSegLogic.outputs.write import (
@@ -17,6 +18,7 @@ __all__ = [
     "FORMATS",
     "check_formats",
     "check_output_folder",
+    "check_same_study",
     "check_study_name",
     "file_stem",
     "missing_notices",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from CovidLesionSegLogic.errors import RequestError
@@ -36,8 +37,17 @@ def check_output_folder(folder: str | Path) -> Path:
 
 
 def _existing(folder: Path) -> Path:
-    """``folder`` or the closest one above it that exists."""
-    return next(p for p in (folder, *folder.parents) if p.exists())
+    """``folder`` or the closest one above it that exists; RequestError when none does."""
+    try:
+        for path in (folder, *folder.parents):
+            if path.exists():
+                return path
+    except OSError as error:  # no right to look, or no possible name
+        raise write_error(folder, error) from error
+    raise RequestError(  # a drive or share of Windows
+        f"The output folder {folder} cannot be used: {folder.anchor} does not exist; "
+        "choose another."
+    )
 
 
 def write_error(folder: Path, error: OSError) -> RequestError:
@@ -58,11 +68,18 @@ def _disk_is_full(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def staged_folder(folder: str | Path) -> Iterator[Path]:
+def staged_folder(folder: str | Path, outdated: Collection[str] = ()) -> Iterator[Path]:
     """Yield an empty hidden folder inside ``folder``; on success its files move into ``folder``.
 
     When the body or a move fails, ``folder`` is as it was: new files are taken away, replaced ones
     put back, and folders made for the purpose removed.
+
+    Parameters
+    ----------
+    folder
+        Made if missing.
+    outdated
+        Names of files in ``folder`` that go where the body writes none of that name.
 
     Raises
     ------
@@ -70,7 +87,8 @@ def staged_folder(folder: str | Path) -> Iterator[Path]:
         The folder cannot be written or its disk is full.
     """
     folder = Path(folder).absolute()
-    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    there = _existing(folder)
+    made = list(itertools.takewhile(lambda p: p != there, (folder, *folder.parents)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
@@ -78,7 +96,7 @@ def staged_folder(folder: str | Path) -> Iterator[Path]:
             fresh.mkdir()
             replaced.mkdir()
             yield fresh
-            _move_all(fresh, folder, replaced)
+            _move_all(fresh, folder, replaced, outdated)
     except BaseException as error:
         for path in made:  # innermost first; one that is in use by now stays
             with contextlib.suppress(OSError):
@@ -91,16 +109,18 @@ def staged_folder(folder: str | Path) -> Iterator[Path]:
         raise
 
 
-def _move_all(fresh: Path, folder: Path, replaced: Path) -> None:
+def _move_all(fresh: Path, folder: Path, replaced: Path, outdated: Collection[str]) -> None:
     moved: list[str] = []
     kept: list[str] = []
+    new = sorted(path.name for path in fresh.iterdir())
     try:
-        for path in sorted(fresh.iterdir()):
-            if (folder / path.name).exists():
-                os.replace(folder / path.name, replaced / path.name)
-                kept.append(path.name)
-            os.replace(path, folder / path.name)
-            moved.append(path.name)
+        for name in sorted({*new, *outdated}):
+            if (folder / name).exists():
+                os.replace(folder / name, replaced / name)
+                kept.append(name)
+        for name in new:
+            os.replace(fresh / name, folder / name)
+            moved.append(name)
     except BaseException:
         for name in moved:
             (folder / name).unlink()

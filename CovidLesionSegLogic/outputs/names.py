@@ -9,11 +9,17 @@ from CovidLesionSegLogic.errors import RequestError
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?\Z", re.IGNORECASE)
 MAX_LENGTH = 100
+_MAX_BYTES = 180  # of 255, which file systems allow; endings and temporary names come on top
 
 
 def file_stem(name: str) -> str:
-    """``name`` with what a file name may not hold replaced by "_"; "ct" when nothing is left."""
-    stem = _FORBIDDEN.sub("_", name).strip(" .").lstrip("-")[:MAX_LENGTH].rstrip(" .")
+    """``name`` with what a file name may not hold replaced by "_"; "ct" when nothing is left.
+
+    Spaces and letters of any script stay: unlike :func:`CovidLesionSegLogic.ct.formats.study_name`,
+    which makes names up, this one judges names that users chose.
+    """
+    stem = _FORBIDDEN.sub("_", name).strip(" .").lstrip("-")[:MAX_LENGTH]
+    stem = stem.encode("utf-8", "ignore")[:_MAX_BYTES].decode("utf-8", "ignore").rstrip(" .")
     if _RESERVED.match(stem):
         stem = f"_{stem}"
     return stem or "ct"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from CovidLesionSegLogic.ct import write_image
 from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.outputs.earlier import ENDINGS, check_same_study, outdated_files
 from CovidLesionSegLogic.outputs.folder import staged_folder
 from CovidLesionSegLogic.outputs.names import file_stem
 from CovidLesionSegLogic.pipeline import SegmentationResult
@@ -15,12 +16,28 @@ from CovidLesionSegLogic.quantify import write_csv, write_json
 
 FORMATS = ("seg.nrrd", "nii.gz")
 """How lesions and lungs can be written; both unless the user chooses."""
+CT_ENDING = "_ct.nii.gz"
 
-_NEEDS = {"seg.nrrd": ("slicer", "slicer-core"), "report": ("matplotlib", "matplotlib")}
 
+def _missing(what: str) -> str:
+    """Why "seg.nrrd" or "report" cannot be written here, "" when it can.
 
-def _installed(what: str) -> bool:
-    return importlib.util.find_spec(_NEEDS[what][0]) is not None
+    The libraries are really imported: one may be there but lack a library of the system, and
+    other packages bear the same name.
+    """
+    if what == "seg.nrrd":
+        from CovidLesionSegLogic.mrml.host import import_slicer
+
+        try:
+            import_slicer()
+        except RequestError as error:
+            return str(error)
+    elif what == "report":
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError as error:
+            return f"matplotlib cannot be used ({error})"
+    return ""
 
 
 def check_formats(formats: Sequence[str] | None) -> tuple[str, ...]:
@@ -29,7 +46,7 @@ def check_formats(formats: Sequence[str] | None) -> tuple[str, ...]:
     Raises RequestError for an unknown format, none at all, or one whose library is missing.
     """
     if formats is None:
-        return tuple(f for f in FORMATS if f not in _NEEDS or _installed(f))
+        return tuple(f for f in FORMATS if not _missing(f))
     chosen = tuple(dict.fromkeys(formats))
     unknown = [f for f in chosen if f not in FORMATS]
     if unknown or not chosen:
@@ -38,11 +55,8 @@ def check_formats(formats: Sequence[str] | None) -> tuple[str, ...]:
             f"{', '.join(FORMATS)} (several separated by commas)."
         )
     for name in chosen:
-        if name in _NEEDS and not _installed(name):
-            raise RequestError(
-                f"The format {name} needs the Python package {_NEEDS[name][1]}, which is not "
-                "installed; install it, or choose --format nii.gz."
-            )
+        if why := _missing(name):
+            raise RequestError(why)
     return chosen
 
 
@@ -53,6 +67,7 @@ def write_outputs(
     *,
     probability: bool = False,
     report: bool = True,
+    ct: bool = False,
     name: str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Path]:
@@ -63,75 +78,77 @@ def write_outputs(
     result
         From :func:`CovidLesionSegLogic.pipeline.segment_ct`.
     directory
-        Made if missing; files of an earlier run of the same study are replaced.
+        Made if missing. Files of an earlier run of the same study are replaced, and those that
+        are not written this time removed.
     formats
         Of :data:`FORMATS`; None: all that can be written here.
     probability
         Also write the probability maps; the result must hold them.
     report
         Also write the overview picture and the HTML report (left out when matplotlib is missing).
+    ct
+        Also write the CT itself.
     name
         Beginning of the file names; None: the study's name.
     progress
-        Called with ("write", files done, files in all).
+        Called with ("write", files done, files in all), the last time just before the files
+        appear: what it raises leaves the folder as it was.
 
     Returns
     -------
     dict
         What was written: "segmentation", "labels", "lungs", "probability", "quantification_json",
-        "quantification_csv", "overview", "report" -> path.
+        "quantification_csv", "overview", "report", "ct" -> path.
 
     Raises
     ------
     RequestError
-        The folder cannot be written or its disk is full, or a format is not available.
+        The folder cannot be written, its disk is full, it holds a result of that name of another
+        study, or a format is not available.
     """
     formats = check_formats(formats)
     stem = file_stem(name or result.ct.name)
-    writers: dict[str, tuple[str, Callable[[Path], object]]] = {
-        "quantification_json": (
-            f"{stem}_quantification.json",
-            lambda path: write_json(numbers(result), path),
-        ),
-        "quantification_csv": (
-            f"{stem}_quantification.csv",
-            lambda path: write_csv(result.quantification.rows(), path),
-        ),
+    writers: dict[str, Callable[[Path], object]] = {
+        "quantification_json": lambda path: write_json(numbers(result), path),
+        "quantification_csv": lambda path: write_csv(result.quantification.rows(), path),
     }
     if "nii.gz" in formats:
-        writers["labels"] = (
-            f"{stem}_labels.nii.gz",
-            lambda path: write_image(result.labels, result.ct, path),
-        )
-        writers["lungs"] = (
-            f"{stem}_lungs.nii.gz",
-            lambda path: write_image(result.lungs, result.ct, path),
-        )
+        writers["labels"] = lambda path: write_image(result.labels, result.ct, path)
+        writers["lungs"] = lambda path: write_image(result.lungs, result.ct, path)
     if probability:
         if result.probability is None:
             raise ValueError("the result holds no probability maps")
         # One class: a 3-D map; several: a fourth axis in the order of the classes.
         maps = result.probability[0] if len(result.probability) == 1 else result.probability
-        writers["probability"] = (
-            f"{stem}_probability.nii.gz",
-            lambda path: write_image(maps, result.ct, path),
-        )
+        writers["probability"] = lambda path: write_image(maps, result.ct, path)
     if "seg.nrrd" in formats:
-        writers["segmentation"] = (f"{stem}.seg.nrrd", lambda path: _write_seg(result, path))
-    if report and _installed("report"):
-        from CovidLesionSegLogic.report import write_overview, write_report
+        writers["segmentation"] = lambda path: _write_seg(result, path)
+    if report and not _missing("report"):
+        writers |= _report_writers(result)
+    if ct:
+        writers["ct"] = lambda path: write_image(result.ct.array, result.ct, path)
+    files = {key: stem + (CT_ENDING if key == "ct" else ENDINGS[key]) for key in writers}
 
-        writers["overview"] = (f"{stem}_overview.png", lambda path: write_overview(result, path))
-        writers["report"] = (f"{stem}_report.html", lambda path: write_report(result, path))
+    outdated: frozenset[str] = frozenset()
+    if check_same_study(directory, stem, result.ct.source):
+        outdated = outdated_files(directory, stem, result.provenance)
+    tell = progress or (lambda stage, done, total: None)
+    with staged_folder(directory, outdated) as staging:
+        for done, (key, write) in enumerate(writers.items()):
+            tell("write", done, len(writers))
+            write(staging / files[key])
+        tell("write", len(writers), len(writers))
+    return {key: Path(directory).absolute() / file for key, file in files.items()}
 
-    with staged_folder(directory) as staging:
-        for done, (file, write) in enumerate(writers.values()):
-            if progress is not None:
-                progress("write", done, len(writers))
-            write(staging / file)
-    if progress is not None:
-        progress("write", len(writers), len(writers))
-    return {key: Path(directory).absolute() / file for key, (file, _) in writers.items()}
+
+def _report_writers(result: SegmentationResult) -> dict[str, Callable[[Path], object]]:
+    from CovidLesionSegLogic.report import overview_png, write_report
+
+    picture = functools.cache(lambda: overview_png(result))  # drawn once for both files
+    return {
+        "overview": lambda path: path.write_bytes(picture()),
+        "report": lambda path: write_report(result, path, overview=picture()),
+    }
 
 
 def numbers(result: SegmentationResult) -> dict[str, object]:
@@ -143,14 +160,12 @@ def numbers(result: SegmentationResult) -> dict[str, object]:
 
 
 def missing_notices(formats: Sequence[str], *, chosen: bool, report: bool) -> list[str]:
-    """Sentences on files left out because a library is not installed."""
+    """Sentences on files left out because a library cannot be used."""
     notices = []
     if not chosen and "seg.nrrd" not in formats:
-        notices.append("NAME.seg.nrrd is not written: the package slicer-core is not installed.")
-    if report and not _installed("report"):
-        notices.append(
-            "Overview and report are not written: the package matplotlib is not installed."
-        )
+        notices.append(f"NAME.seg.nrrd is not written: {_missing('seg.nrrd')}")
+    if report and (why := _missing("report")):
+        notices.append(f"Overview and report are not written: {why}.")
     return notices
 
 

@@ -226,9 +226,58 @@ def test_demo_compares_with_the_truth(card, phantom, tmp_path, monkeypatch, caps
     truth = phantom.lesions != 0
     dice = 2 * (labels & truth).sum() / (labels.sum() + truth.sum())
     assert f"lesions {dice:.3f}, lungs 0.9" in captured.out
-    assert "phantom_ct.nii.gz" in names(folder)
+    assert captured.out.splitlines()[-1] == str(folder / "phantom_ct.nii.gz")
+    saved = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "phantom_ct.nii.gz")))
+    np.testing.assert_array_equal(saved, phantom.ct.array)
     assert "by density" in captured.err
     assert "Segmenting lesions" in captured.err
+
+
+def test_demo_says_done_last_and_names_the_ct(card, phantom, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("CovidLesionSegLogic.phantom.make_phantom", lambda: phantom)
+    request = ["demo", "-o", str(tmp_path / "d"), "--model", "tiny", "--format", "nii.gz"]
+    for _ in range(2):  # again into the same folder
+        assert main([*request, "--no-report", "--progress", "json"]) == 0
+        last = events(capfd.readouterr().out)[-1]
+        assert last["event"] == "done"
+        assert sorted(last["outputs"].values()) == [
+            str(tmp_path / "d" / name) for name in names(tmp_path / "d")
+        ]
+        assert last["outputs"]["ct"].endswith("phantom_ct.nii.gz")
+
+
+def test_another_study_of_the_same_name_is_refused_before_the_work(
+    request_line, phantom, tmp_path, capsys, monkeypatch
+):
+    assert main(request_line) == 0
+    assert main(request_line) == 0
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    (tmp_path / "other").mkdir()
+    other = write_image(phantom.ct.array, phantom.ct, tmp_path / "other" / "scan.nii.gz")
+    request_line[1] = str(other)
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "CovidLesionSegLogic.pipeline.segment_ct", lambda *a, **k: pytest.fail("it worked")
+        )
+        assert main(request_line) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "of another study" in message
+    assert str(tmp_path / "scan.nii.gz") in message
+    assert "--name" in message
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+    assert main([*request_line, "--name", "scan-b"]) == 0
+    assert len(names(tmp_path / "out")) == 2 * len(before)
+
+
+def test_output_names_that_cannot_be_end_with_2(request_line, tmp_path, capsys):
+    request_line[3] = str(tmp_path / ("x" * 300))
+    assert main(request_line) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_no_gate_is_accepted_where_there_is_none(request_line):
+    assert main([*request_line, "--no-gate"]) == 0
 
 
 def test_demo_with_a_ct_segments_that(card, ct_file, tmp_path, capsys):

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
-from types import SimpleNamespace
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import tiny_model
 
+from CovidLesionSegLogic import report
 from CovidLesionSegLogic.ct import write_image
-from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.errors import CancelledError, RequestError
 from CovidLesionSegLogic.outputs import (
     check_formats,
     check_output_folder,
+    check_same_study,
     check_study_name,
     file_stem,
     staged_folder,
@@ -24,6 +30,7 @@ from CovidLesionSegLogic.outputs import (
     write_outputs,
 )
 from CovidLesionSegLogic.pipeline import SegmentOptions, segment_ct
+from CovidLesionSegLogic.report import document
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +181,7 @@ def test_folder_without_rights(tmp_path, monkeypatch):
         ("nul.txt", "_nul.txt"),
         ("Müller 7", "Müller 7"),
         ("x" * 300, "x" * 100),
+        ("肺" * 90, "肺" * 60),
     ],
 )
 def test_names_are_safe(name, stem):
@@ -193,9 +201,157 @@ def test_unknown_formats_name_the_known_ones():
 
 
 def test_missing_libraries_are_refused_when_asked_for(monkeypatch):
-    monkeypatch.setattr(write, "_installed", lambda what: False)
+    monkeypatch.setitem(sys.modules, "slicer", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert check_formats(None) == ("nii.gz",)
-    with pytest.raises(RequestError, match="slicer-core"):
+    with pytest.raises(RequestError, match="MRML libraries"):
         check_formats(["seg.nrrd"])
     notices = write.missing_notices(("nii.gz",), chosen=False, report=True)
     assert len(notices) == 2
+    assert write.missing_notices(("nii.gz",), chosen=True, report=False) == []
+
+
+def test_another_package_called_slicer_does_not_count(monkeypatch):
+    monkeypatch.setitem(sys.modules, "slicer", ModuleType("slicer"))
+    assert check_formats(None) == ("nii.gz",)
+    with pytest.raises(RequestError, match=r"another one of that name.*slicer-core"):
+        check_formats(["seg.nrrd"])
+
+
+def test_a_library_that_fails_to_load_counts_as_missing(tmp_path, monkeypatch):
+    (tmp_path / "slicer.py").write_text("raise ImportError('libGL.so.1: cannot open')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [n for n in sys.modules if n == "slicer" or n.startswith("slicer.")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert check_formats(None) == ("nii.gz",)
+    with pytest.raises(RequestError, match=r"libGL\.so\.1"):
+        check_formats(["seg.nrrd"])
+
+
+def test_files_that_are_not_written_again_go(result, tmp_path):
+    first = write_outputs(result, tmp_path, ["nii.gz"], probability=True, name="S")
+    (tmp_path / "S_notes.txt").write_text("mine")
+    (tmp_path / "S2_report.html").write_text("another study's")
+    assert first["report"].exists()
+    second = write_outputs(result, tmp_path, ["nii.gz"], report=False, name="S")
+    assert not {"report", "overview", "probability"} & set(second)
+    assert names(tmp_path) == sorted(
+        [*(p.name for p in second.values()), "S_notes.txt", "S2_report.html"]
+    )
+
+
+def test_only_results_of_this_program_are_outdated(result, tmp_path):
+    (tmp_path / "S_report.html").write_text("mine")
+    write_outputs(result, tmp_path, ["nii.gz"], report=False, name="S")
+    assert (tmp_path / "S_report.html").read_text() == "mine"
+
+
+def test_files_the_result_was_made_from_stay(result, tmp_path):
+    pytest.importorskip("slicer")
+    lungs = write_outputs(result, tmp_path, ["nii.gz"], report=False, name="S")["lungs"]
+    options = {**result.provenance["options"], "lungs": str(lungs)}
+    again = replace(result, provenance={**result.provenance, "options": options})
+    write_outputs(again, tmp_path, ["seg.nrrd"], report=False, name="S")
+    assert lungs.exists()
+    assert not (tmp_path / "S_labels.nii.gz").exists()
+
+
+def test_failure_brings_outdated_files_back(result, tmp_path, monkeypatch):
+    write_outputs(result, tmp_path, ["nii.gz"], probability=True, name="S")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    move = os.replace
+
+    def failing(source, target):
+        if os.path.basename(os.path.dirname(source)) == "new" and str(target).endswith(".json"):
+            raise PermissionError(errno.EACCES, "locked by another program")
+        move(source, target)
+
+    monkeypatch.setattr("CovidLesionSegLogic.outputs.folder.os.replace", failing)
+    with pytest.raises(RequestError):
+        write_outputs(result, tmp_path, ["nii.gz"], report=False, name="S")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_cancelling_at_the_last_step_leaves_nothing(result, tmp_path):
+    def progress(stage, done, total):
+        if done == total:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        write_outputs(result, tmp_path / "o", ["nii.gz"], report=False, progress=progress)
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "same"),
+    [
+        ({"series_uid": "1.2", "path": "/a"}, {"series_uid": "1.2", "path": "/b"}, True),
+        ({"series_uid": "1.2", "path": "/a"}, {"series_uid": "1.3", "path": "/a"}, False),
+        ({"path": "/a"}, {"series_uid": "1.3", "path": "/a"}, True),
+        ({"path": "/a/DICOM"}, {"path": "/b/DICOM"}, False),
+        ({"format": "phantom"}, {"format": "phantom"}, True),
+        ({"format": "phantom"}, {"format": "NIfTI", "path": "/a"}, False),
+        ({"format": "phantom"}, {"format": "mrml"}, False),
+        ({}, {}, True),
+    ],
+)
+def test_another_study_is_never_replaced(tmp_path, earlier, now, same):
+    file = tmp_path / "S_quantification.json"
+    file.write_text(json.dumps({"provenance": {"input": earlier}}))
+    if same:
+        assert check_same_study(tmp_path, "S", now)
+        return
+    with pytest.raises(RequestError, match=r"of another study.*--name"):
+        check_same_study(tmp_path, "S", now)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"provenance": {"input": 3}}', '"x"'])
+def test_a_file_that_is_no_result_is_never_replaced(result, tmp_path, content):
+    file = tmp_path / "S_quantification.json"
+    file.write_text(content)
+    with pytest.raises(RequestError, match="not a result of this program"):
+        write_outputs(result, tmp_path, ["nii.gz"], report=False, name="S")
+    assert file.read_text() == content
+    assert not check_same_study(tmp_path / "absent", "S", {})
+
+
+def test_overview_is_drawn_once_and_is_in_the_report(result, tmp_path, monkeypatch):
+    drawn = []
+    draw = report.overview_png
+    monkeypatch.setattr(report, "overview_png", lambda r: drawn.append(draw(r)) or drawn[-1])
+    monkeypatch.setattr(document, "overview_png", report.overview_png)
+    outputs = write_outputs(result, tmp_path, ["nii.gz"])
+    assert len(drawn) == 1
+    picture = outputs["overview"].read_bytes()
+    assert picture == drawn[0]
+    assert base64.b64encode(picture).decode() in outputs["report"].read_text(encoding="utf-8")
+
+
+def test_writing_leaves_no_nodes_in_the_scene(result, tmp_path):
+    pytest.importorskip("slicer")
+    from CovidLesionSegLogic.mrml import get_scene
+
+    before = get_scene().GetNumberOfNodes()
+    write_outputs(result, tmp_path, ["seg.nrrd"], report=False)
+    assert get_scene().GetNumberOfNodes() == before
+
+
+def test_names_that_cannot_be_looked_up_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(RequestError, match="cannot be written"):
+        check_output_folder(tmp_path / ("x" * 300) / "sub")
+    with (
+        pytest.raises(RequestError, match="cannot be written"),
+        staged_folder(tmp_path / ("x" * 300)),
+    ):
+        pass
+
+    def refuse(self, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(RequestError, match="Permission denied"):
+        check_output_folder(tmp_path / "x")
+    # A drive of Windows that is not there: nothing up to its root exists.
+    monkeypatch.setattr(Path, "exists", lambda self, **options: False)
+    with pytest.raises(RequestError, match="does not exist; choose another"):
+        check_output_folder(tmp_path / "x")
