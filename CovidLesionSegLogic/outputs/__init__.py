@@ -1,7 +1,7 @@
 """The files of one result, all of them or none.
 
-This room stands below ``mrml`` and ``report``, whose writers it calls, and above ``batch`` and
-``cli``, which call it.
+This room stands below ``mrml`` and ``report``, whose writers it calls, and above ``cli``, which
+calls it.
 """
 
 from CovidLesionSegLogic.outputs.earlier import check_same_study
