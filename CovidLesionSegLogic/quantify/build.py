@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -35,6 +36,16 @@ def extent_score(percent: float | None) -> int | None:
         return 0
     below_or_at = (percent >= 5, percent > 25, percent >= 50, percent > 75)
     return 1 + sum(below_or_at)
+
+
+def are_lobes(regions: Sequence[RegionMeasures]) -> bool:
+    """Whether the regions are the five lobes, by their names ("right upper lobe", ...).
+
+    Any other map of five regions has scores of its regions but no sum of them.
+    """
+    return len(regions) == LOBES and all(
+        re.search(r"(?<![^\W_])lobe(?![^\W_])", r.name, re.IGNORECASE) for r in regions
+    )
 
 
 def build(
@@ -87,7 +98,7 @@ def build(
         slice_spacing_mm=grid.ct.spacing[2],
         voxel_volume_ml=ml,
         regions=regions,
-        score_0_to_25=sum(scores) if len(regions) == len(scores) == LOBES else None,
+        score_0_to_25=sum(scores) if are_lobes(regions) and len(scores) == LOBES else None,
         warnings=_warnings(measures[0], lungs),
     )
 

@@ -111,7 +111,11 @@ class SliceMeasures:
 
 @dataclass(frozen=True)
 class Quantification:
-    """All numbers of one study; see the parts for their meaning and units."""
+    """All numbers of one study; see the parts for their meaning and units.
+
+    ``score_0_to_25`` is the sum of the scores of the five lobes (Pan et al., Radiology
+    2020;295:715-721), None unless the regions' names say that they are the five lobes.
+    """
 
     study: str
     classes: tuple[ClassMeasures, ...]

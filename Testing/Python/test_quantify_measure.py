@@ -12,6 +12,11 @@ from scipy import ndimage
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.quantify import Quantification, quantify, tally
 
+LOBES = [
+    "right upper lobe", "right middle lobe", "right lower lobe", "left upper lobe",
+    "Left Lower Lobe",
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Named:
@@ -221,8 +226,28 @@ def test_regions_any_labels_and_scores():
     assert by_label[300].mean_hu == pytest.approx(ct.array[mask].mean())
     assert by_label[5].score == 0
 
-    lobes = quantify(ct, labels, lungs, CLASSES, regions=regions)
-    assert lobes.score_0_to_25 == sum(r.score for r in lobes.regions)
+
+@pytest.mark.parametrize(
+    ("names", "scored"),
+    [
+        (LOBES, True),
+        ([f"lung_{n.replace(' ', '_')}_LEFT" for n in LOBES], True),
+        ([*LOBES[:4], "right zone"], False),
+        ([*LOBES[:4], "globe"], False),
+        (LOBES[:4], False),
+        ([], False),
+    ],
+)
+def test_the_sum_of_scores_is_given_for_lobes_only(names, scored):
+    ct, labels, lungs = make_case()
+    regions = np.zeros(ct.shape, np.uint16)
+    for n in range(5):
+        regions[:, 4 * n : 4 * n + 4] = n + 1
+    names = dict(enumerate(names, start=1))
+    q = quantify(ct, labels, lungs, CLASSES, regions=regions, region_names=names)
+    assert len(q.regions) == 5
+    assert all(r.score is not None for r in q.regions)
+    assert q.score_0_to_25 == (sum(r.score for r in q.regions) if scored else None)
 
 
 @pytest.mark.parametrize(

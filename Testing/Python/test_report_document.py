@@ -161,9 +161,10 @@ def test_one_voxel_without_provenance():
 def test_regions_and_score(phantom):
     k = np.linspace(0, 4.999, phantom.lungs.shape[0]).astype(np.uint8)[:, None, None]
     regions = np.where(phantom.lungs > 0, k + 1, 0).astype(np.uint8)
-    result = from_phantom(phantom, regions=regions, region_names={1: "lowest fifth"})
+    names = {n: f"lobe {n}" for n in range(1, 6)}
+    result = from_phantom(phantom, regions=regions, region_names=names)
     page = page_of(result)
-    assert "lowest fifth" in page.text
+    assert "lobe 3" in page.text
     assert f"{result.quantification.score_0_to_25} of 25" in page.text
     assert "Regions" not in page_of(from_phantom(phantom)).text
 
