@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
@@ -12,7 +13,16 @@ from CovidLesionSegLogic.ct.atomic import atomic_path
 
 from .types import ClassMeasures, HuStatistics, LungMeasures, Quantification
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def encodable(text: str) -> str:
+    """``text`` with U+FFFD for what UTF-8 cannot hold.
+
+    Python stands in lone surrogates for the bytes of a Linux path that are no UTF-8.
+    """
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def safe_cell(value: Any) -> Any:
@@ -24,7 +34,7 @@ def safe_cell(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, str):
-        text = value.replace("\x00", "")
+        text = encodable(value.replace("\x00", ""))
         if text.startswith(_FORMULA_STARTS) or text.lstrip().startswith(_FORMULA_STARTS):
             return f"'{text}"
         return text
@@ -118,13 +128,15 @@ def write_csv(rows: Iterable[Mapping[str, Any]], path: str | PathLike[str]) -> N
 def write_json(data: Quantification | Mapping[str, Any], path: str | PathLike[str]) -> None:
     """Write a quantification (or plain data) as UTF-8 JSON, whole or not at all.
 
+    Text that is no Unicode (bytes of a path) is written with U+FFFD in its place.
+
     Raises
     ------
     ValueError
         When a number is not finite: JSON has no NaN.
     """
     plain = data.to_dict() if isinstance(data, Quantification) else dict(data)
-    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    text = encodable(json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False))
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as stream:
         stream.write(text + "\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,6 +101,19 @@ def test_json_round_trip(quantification, tmp_path):
     data = json.loads((tmp_path / "q.json").read_text(encoding="utf-8"))
     assert Quantification.from_dict(data) == quantification
     assert data["slices_with_lesion"] == [1, 2, 3]
+
+
+def test_a_path_that_is_no_utf8_is_written_all_the_same(quantification, tmp_path):
+    path = os.fsdecode(b"/data/M\xfcller")  # as Linux gives it: a lone surrogate
+    assert "\udcfc" in path
+    write_json({"input": {path: [path]}}, tmp_path / "q.json")
+    data = json.loads((tmp_path / "q.json").read_text(encoding="utf-8"))
+    assert data == {"input": {"/data/M\ufffdller": ["/data/M\ufffdller"]}}
+    named = replace(quantification, study=path)
+    write_csv(named.rows(), tmp_path / "q.csv")
+    assert {row["study"] for row in read(tmp_path / "q.csv")} == {"/data/M\ufffdller"}
+    write_json(named, tmp_path / "named.json")
+    assert safe_cell("lung \U0001fac1") == "lung \U0001fac1"
 
 
 def test_json_refuses_nan_and_leaves_nothing(quantification, tmp_path):
