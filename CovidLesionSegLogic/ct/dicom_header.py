@@ -26,7 +26,6 @@ KEYWORDS = (
     "SpecificCharacterSet",
     "ImageType",
     "SOPClassUID",
-    "SOPInstanceUID",
     "Modality",
     "Manufacturer",
     "ManufacturerModelName",
@@ -39,7 +38,6 @@ KEYWORDS = (
     "SeriesInstanceUID",
     "SeriesNumber",
     "AcquisitionNumber",
-    "InstanceNumber",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "TemporalPositionIdentifier",
@@ -50,7 +48,6 @@ KEYWORDS = (
     "Columns",
     "PixelSpacing",
     "BitsAllocated",
-    "BitsStored",
     "PixelRepresentation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
@@ -80,20 +77,16 @@ class FrameHeader:
     transfer_syntax: str
     complete: bool
     sop_class: str
-    sop_uid: str
     series_uid: str
     study_uid: str
     modality: str
     image_type: tuple[str, ...]
     description: str
     series_number: int | None
-    instance_number: int | None
     rows: int
     columns: int
     samples: int
     photometric: str
-    bits_allocated: int
-    bits_stored: int
     signed: bool
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
@@ -170,20 +163,16 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
         transfer_syntax=str((meta.get("TransferSyntaxUID") if meta else None) or ""),
         complete=complete,
         sop_class=str(get("SOPClassUID") or ""),
-        sop_uid=str(get("SOPInstanceUID") or ""),
         series_uid=str(get("SeriesInstanceUID") or ""),
         study_uid=str(get("StudyInstanceUID") or ""),
         modality=str(get("Modality") or "").strip().upper(),
         image_type=upper(get("ImageType")),
         description=str(get("SeriesDescription") or "").strip(),
         series_number=integer(get("SeriesNumber")),
-        instance_number=integer(get("InstanceNumber")),
         rows=integer(get("Rows")) or 0,
         columns=integer(get("Columns")) or 0,
         samples=integer(get("SamplesPerPixel")) or 1,
         photometric=str(get("PhotometricInterpretation") or "").strip(),
-        bits_allocated=integer(get("BitsAllocated")) or 16,
-        bits_stored=integer(get("BitsStored")) or integer(get("BitsAllocated")) or 16,
         signed=signed,
         position=floats(get("ImagePositionPatient"), 3),
         orientation=floats(get("ImageOrientationPatient"), 6),

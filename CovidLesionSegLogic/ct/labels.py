@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from CovidLesionSegLogic.ct.formats import detect_format
 from CovidLesionSegLogic.ct.itk import quiet_itk, to_itk
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.errors import InputError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk  # noqa: N813
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +47,14 @@ def read_labels(
 
     image = read_image_file(path, kind)
     array = image.array
-    low, high = array.min(), array.max()
-    whole = array.dtype.kind in "iub" or bool((np.rint(array) == array).all())
-    if not (whole and low >= 0 and high <= 255):
+    if not all(_holds_labels(plane) for plane in array):
         raise InputError(
-            f"{path} holds values from {low:.6g} to {high:.6g}, not labels (whole numbers 0 to "
-            "255): give a label map."
+            f"{path} holds values from {array.min():.6g} to {array.max():.6g}, not labels (whole "
+            "numbers 0 to 255): give a label map."
         )
     labels = np.ascontiguousarray(array, dtype=np.uint8)
+    image = replace(image, array=labels)  # lets go of the voxels as stored
+    del array
     own = np.eye(4)
     own[:3, :3] = image.direction * np.array(image.spacing)
     own[:3, 3] = image.origin
@@ -65,6 +70,11 @@ def read_labels(
     if notes is not None:
         notes.extend(messages)
     return labels
+
+
+def _holds_labels(plane: NDArray[Any]) -> bool:
+    whole = plane.dtype.kind in "iub" or bool((np.rint(plane) == plane).all())
+    return whole and bool(plane.min() >= 0 and plane.max() <= 255)
 
 
 def _same_place(affine: NDArray[np.float64], like: CTVolume) -> bool:
@@ -88,17 +98,26 @@ def _resample(
     import SimpleITK as sitk  # noqa: N813
 
     with quiet_itk():
-        moving = to_itk(labels, origin, spacing, direction)
-        reference = to_itk(
-            np.zeros(like.shape, np.uint8), like.origin, like.spacing, like.direction
-        )
-        covered = sitk.Resample(
-            to_itk(np.ones_like(labels), origin, spacing, direction),
-            reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0,
-        )  # fmt: skip
-        if not sitk.GetArrayViewFromImage(covered).any():
+        covered = _onto(like, to_itk(np.ones_like(labels), origin, spacing, direction))
+        if not sitk.GetArrayViewFromImage(covered).any():  # a view: the image must outlive it
             raise InputError(
                 f"{path} does not overlap the CT in space: give the mask made for this CT."
             )
-        moved = sitk.Resample(moving, reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0)
-    return sitk.GetArrayFromImage(moved)
+        del covered
+        return sitk.GetArrayFromImage(_onto(like, to_itk(labels, origin, spacing, direction)))
+
+
+def _onto(like: CTVolume, image: sitk.Image) -> sitk.Image:
+    """``image`` on the grid of ``like``, nearest neighbour, 0 outside."""
+    import SimpleITK as sitk  # noqa: N813
+
+    return sitk.Resample(
+        image,
+        like.shape[::-1],
+        sitk.Transform(),
+        sitk.sitkNearestNeighbor,
+        like.origin,
+        like.spacing,
+        like.direction.ravel().tolist(),
+        0.0,
+    )

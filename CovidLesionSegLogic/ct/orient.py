@@ -45,11 +45,6 @@ class Reorientation:
         return view.transpose((*range(lead), *(lead + int(axis) for axis in inverse)))
 
     @property
-    def is_identity(self) -> bool:
-        """Whether the input already had canonical axes."""
-        return self.axes == (0, 1, 2) and not any(self.flips)
-
-    @property
     def _steps(self) -> tuple[Any, ...]:
         return (..., *(slice(None, None, -1 if flip else None) for flip in self.flips))
 

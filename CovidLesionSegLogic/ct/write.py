@@ -49,13 +49,11 @@ def write_image(array: NDArray[Any], like: CTVolume, path: str | os.PathLike[str
         raise RequestError(f"{path.name}: images are written as {known}: choose one.")
     if array.shape[-3:] != like.shape or array.ndim not in (3, 4):
         raise ValueError(f"expected shape {like.shape}, not {array.shape}")
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8)
-    elif array.dtype == np.float16:
-        array = array.astype(np.float32)
     maps = [array] if array.ndim == 3 else list(array)
-    images = [to_itk(one, like.origin, like.spacing, like.direction) for one in maps]
+    # Converted and copied one map at a time: only ITK's copies are as large as the volume.
+    images = [to_itk(_storable(one), like.origin, like.spacing, like.direction) for one in maps]
     image = images[0] if array.ndim == 3 else sitk.JoinSeries(images, 0.0, 1.0)
+    del images
     with atomic_path(path) as temporary, quiet_itk():
         try:
             sitk.WriteImage(image, str(temporary), not path.name.lower().endswith(".nii"))
@@ -65,3 +63,9 @@ def write_image(array: NDArray[Any], like: CTVolume, path: str | os.PathLike[str
                 "rights of the output folder."
             ) from error
     return path
+
+
+def _storable(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in a type that image files know."""
+    known = {np.dtype(np.bool_): np.uint8, np.dtype(np.float16): np.float32}
+    return array.astype(known.get(array.dtype, array.dtype), copy=False)
