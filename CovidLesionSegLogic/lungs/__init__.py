@@ -2,11 +2,14 @@
 
 from .mask import LungMask, lungs_from_density, lungs_from_predictions
 from .sides import LEFT, RIGHT, split_sides
+from .slices import bounding_box, count_labels
 
 __all__ = [
     "LEFT",
     "RIGHT",
     "LungMask",
+    "bounding_box",
+    "count_labels",
     "lungs_from_density",
     "lungs_from_predictions",
     "split_sides",

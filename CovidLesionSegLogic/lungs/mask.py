@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from CovidLesionSegLogic.lungs.classical import air_filled_lungs, fill_small_holes
 from CovidLesionSegLogic.lungs.sides import LEFT, RIGHT, WORKING_SPACING_MM, split_sides
+from CovidLesionSegLogic.lungs.slices import bounding_box, count_labels
 
 THRESHOLD = 0.5
 MINIMUM_LUNG_ML = 100.0
@@ -87,7 +88,7 @@ def _checked(
     *warnings: str,
 ) -> LungMask:
     voxel_ml = float(np.prod(spacing)) / 1000
-    counts = np.bincount(labels.ravel(), minlength=3)[1:3] * voxel_ml
+    counts = count_labels(labels)[[RIGHT, LEFT]] * voxel_ml
     if counts.sum() < MINIMUM_LUNG_ML:
         return LungMask(np.zeros_like(labels), method)
     notes = list(warnings)
@@ -140,5 +141,7 @@ def _fill_holes(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) 
     for plane in labels:
         for side in (RIGHT, LEFT):
             mask = plane == side
-            if mask.any():
-                plane[fill_small_holes(mask, largest) & (plane == 0)] = side
+            box = bounding_box(mask)
+            if box is not None:  # holes lie inside the box, and so does all that encloses them
+                part = plane[box]
+                part[fill_small_holes(mask[box], largest) & (part == 0)] = side

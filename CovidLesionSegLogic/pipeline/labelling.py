@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from CovidLesionSegLogic.lungs import bounding_box
 from CovidLesionSegLogic.models import LesionClass
+from CovidLesionSegLogic.pipeline.specks import remove_small
+
+__all__ = ["complete_lungs", "label_slice", "near_lung", "remove_small"]
 
 LUNG_DILATION_MM = 3.0
 """In-plane: lesions at the pleura reach a little beyond a lung mask drawn by density."""
@@ -58,10 +63,13 @@ def near_lung(mask: NDArray[Any], spacing: tuple[float, float]) -> NDArray[np.bo
     """
     from scipy.ndimage import distance_transform_edt
 
-    inside = mask != 0
-    if not inside.any():
-        return inside
-    return np.asarray(distance_transform_edt(~inside, sampling=spacing) <= LUNG_DILATION_MM)
+    near = np.zeros(mask.shape, np.bool_)
+    rows, columns = (math.ceil(LUNG_DILATION_MM / s) for s in spacing)
+    box = bounding_box(mask, (rows, columns))
+    if box is not None:
+        distance = distance_transform_edt(mask[box] == 0, sampling=spacing)
+        near[box] = distance <= LUNG_DILATION_MM
+    return near
 
 
 def complete_lungs(
@@ -83,23 +91,11 @@ def complete_lungs(
 
     for lung, label in zip(lungs, labels, strict=True):
         missing = (label != 0) & (lung == 0)
-        if missing.any() and lung.any():
-            nearest = distance_transform_edt(
-                lung == 0, sampling=spacing, return_distances=False, return_indices=True
-            )
-            lung[missing] = lung[tuple(nearest)][missing]
-
-
-def remove_small(labels: NDArray[np.uint8], min_voxels: int) -> int:
-    """Clear connected lesions (26-neighbours, all classes together) of fewer voxels, in place.
-
-    Returns the number of lesions removed.
-    """
-    from scipy.ndimage import label
-
-    components, count = label(labels != 0, structure=np.ones((3, 3, 3)))
-    sizes = np.bincount(components.ravel(), minlength=count + 1)
-    small = sizes < min_voxels
-    small[0] = False
-    labels[small[components]] = 0
-    return int(small.sum())
+        if not (missing.any() and lung.any()):
+            continue
+        box = bounding_box(missing | (lung != 0))  # of no other pixel does the distance matter
+        part = lung[box]
+        nearest = distance_transform_edt(
+            part == 0, sampling=spacing, return_distances=False, return_indices=True
+        )
+        part[missing[box]] = part[tuple(nearest)][missing[box]]

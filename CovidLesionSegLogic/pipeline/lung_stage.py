@@ -18,6 +18,7 @@ from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.lungs import (
     LEFT,
     RIGHT,
+    count_labels,
     lungs_from_density,
     lungs_from_predictions,
     split_sides,
@@ -73,7 +74,7 @@ def _given(
 ) -> LungStage:
     notes: list[str] = []
     mask = np.ascontiguousarray(reorientation.apply(read_labels(path, ct, notes=notes)))
-    values = np.flatnonzero(np.bincount(mask.ravel()))
+    values = np.flatnonzero(count_labels(mask))
     values = values[values > 0]
     note = ""
     if values.size and values.tolist() != [RIGHT, LEFT]:
@@ -82,7 +83,9 @@ def _given(
         note = f"holds {labels} where 1 (right) and 2 (left) are expected; every label counts as "
         note += "lung, and the sides were told apart by position."
     elif values.size and _mean_column(mask == RIGHT) > _mean_column(mask == LEFT):
-        mask = np.choose(mask, np.array([0, LEFT, RIGHT], np.uint8))
+        exchanged = np.array([0, LEFT, RIGHT], np.uint8)
+        for plane in mask:
+            plane[...] = exchanged[plane]
         note = "has its labels on the other sides (expected: 1 right, 2 left); they were exchanged."
     if note:
         notes.append(f"The lung mask {path.name} {note}")

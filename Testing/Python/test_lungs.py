@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from CovidLesionSegLogic.ct import to_canonical
 from CovidLesionSegLogic.engine.preprocess import Box
 from CovidLesionSegLogic.lungs import (
     LEFT,
     RIGHT,
+    count_labels,
     lungs_from_density,
     lungs_from_predictions,
     split_sides,
 )
-from CovidLesionSegLogic.pipeline.labelling import complete_lungs
+from CovidLesionSegLogic.lungs.classical import fill_small_holes
+from CovidLesionSegLogic.lungs.mask import _fill_holes
+from CovidLesionSegLogic.pipeline.labelling import complete_lungs, near_lung, remove_small
 
 
 def dice(a, b):
@@ -120,3 +125,88 @@ def test_lesions_at_the_pleura_join_the_nearest_lung():
     assert (lungs[0, 4, 1], lungs[0, 4, 8], lungs[0, 4, 11]) == (RIGHT, RIGHT, LEFT)
     assert not lungs[1].any()
     assert np.count_nonzero(lungs) == 2 * 36 + 3
+
+
+def blobs(seed, shape=(5, 40, 52), density=0.5, empty=()):
+    """Irregular labels 0, 1 and 2 with holes, some slices empty."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.standard_normal(shape), (0.7, 1.5, 1.5))
+    labels = (field > np.quantile(field, density)) * rng.integers(1, 3, shape).astype(np.uint8)
+    labels[:, :, :26][labels[:, :, :26] != 0] = RIGHT
+    labels[list(empty)] = 0
+    return labels
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_holes_are_filled_as_on_whole_slices(seed):
+    labels = blobs(seed, density=0.4, empty=(2,))
+    labels[1, :12] = labels[1, :, :7] = 0  # a slice whose lungs lie far from the frame
+    expected = labels.copy()
+    for plane in expected:
+        for side in (RIGHT, LEFT):
+            plane[fill_small_holes(plane == side, 600.0 / 16) & (plane == 0)] = side
+    assert not np.array_equal(expected, labels)
+    _fill_holes(labels, (4.0, 4.0, 5.0))
+    assert np.array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lesions_join_the_lungs_as_on_whole_slices(seed):
+    lungs, lesions = blobs(seed, density=0.9, empty=(1,)), blobs(seed + 9, density=0.8, empty=(3,))
+    lungs[:, :10] = 0
+    expected = lungs.copy()
+    for lung, label in zip(expected, lesions, strict=True):
+        missing = (label != 0) & (lung == 0)
+        if missing.any() and lung.any():
+            nearest = ndimage.distance_transform_edt(
+                lung == 0, sampling=(1.3, 0.7), return_distances=False, return_indices=True
+            )
+            lung[missing] = lung[tuple(nearest)][missing]
+    assert not np.array_equal(expected, lungs)
+    complete_lungs(lungs, lesions, (1.3, 0.7))
+    assert np.array_equal(lungs, expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pixels_near_the_lung_are_those_of_the_whole_slice(seed):
+    lungs = blobs(seed, density=0.97, empty=(3,))
+    lungs[:, 20:] = 0
+    for mask in lungs:
+        distance = ndimage.distance_transform_edt(mask == 0, sampling=(1.3, 0.7))
+        expected = (distance <= 3.0) if mask.any() else np.zeros(mask.shape, bool)
+        assert np.array_equal(near_lung(mask, (1.3, 0.7)), expected)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("least", [1, 2, 9, 60, 10**6])
+def test_small_lesions_are_those_of_the_whole_volume(seed, least):
+    labels = blobs(seed, (7, 24, 26), density=0.75 + 0.03 * seed, empty=(4,) if seed % 2 else ())
+    components, count = ndimage.label(labels != 0, np.ones((3, 3, 3)))
+    sizes = np.bincount(components.ravel(), minlength=count + 1)
+    small = sizes < least
+    small[0] = False
+    expected = np.where(small[components], 0, labels)
+    assert remove_small(labels, least) == small.sum()
+    assert np.array_equal(labels, expected)
+
+
+def test_lesions_joined_by_a_corner_across_slices_count_as_one():
+    labels = np.zeros((3, 6, 6), np.uint8)
+    labels[0, 1, 1] = labels[1, 2, 2] = labels[2, 3, 1] = 1
+    labels[0, 5, 5] = 2
+    assert remove_small(labels, 3) == 1
+    assert np.count_nonzero(labels) == 3
+    assert remove_small(np.zeros((2, 3, 3), np.uint8), 3) == 0
+
+
+def test_labels_are_counted_without_a_large_copy():
+    labels = np.zeros((60, 64, 64), np.uint8)
+    labels[3, :5, :5], labels[40, 1, 1] = 2, 255
+    tracemalloc.start()
+    counts = count_labels(labels)
+    specks = remove_small(labels, 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (counts[2], counts[255], counts.sum()) == (25, 1, labels.size)
+    assert specks == 1
+    assert peak < labels.nbytes
