@@ -38,10 +38,10 @@ def _rootFolder() -> Path:
 
 
 def _findPackage() -> None:
-    """Let Python find the package that belongs to this file, before any other copy."""
-    folder = str(_rootFolder())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    """Let Python find the packages that belong to this file, before any other copy."""
+    for folder in (str(Path(__file__).resolve().parent), str(_rootFolder())):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
 
 
 #
@@ -60,17 +60,18 @@ class CovidLesionSeg(ScriptedLoadableModule):
         self.parent.dependencies = ["Volumes", "Segmentations", "Terminologies"]
         self.parent.contributors = ["CovidLesionSeg contributors (CovidLesionSeg)"]
         self.parent.helpText = _(
-            "Segments the lesions of COVID-19 on a chest CT and measures them: volumes, share of "
-            "the lungs, change over time. Choose a CT and press Apply. The segmentation can be "
-            "corrected in the Segment Editor. Research software, not for clinical use."
+            "Segments the lesions of COVID-19 on a chest CT. Choose a CT and press Apply; the "
+            "segmentation can be corrected in the Segment Editor. Volumes and the share of the "
+            "lungs are returned by the logic's methods process and measure, to be called from the "
+            "Python console. Research software, not for clinical use."
         )
         self.parent.helpText += (
             '<p><a href="https://github.com/CovidLesionSeg/CovidLesionSeg">'
             "https://github.com/CovidLesionSeg/CovidLesionSeg</a></p>"
         )
         self.parent.acknowledgementText = _(
-            "The networks are independent implementations of published methods: Ref-Net and a "
-            "coarse-to-refined network. Please cite the papers named in the extension's README."
+            "The lesion network is an independent implementation of a published method, Ref-Net. "
+            "Please cite the papers named in the extension's README."
         )
         slicer.app.connect("startupCompleted()", self._onStartupCompleted)
 
@@ -88,12 +89,17 @@ class CovidLesionSeg(ScriptedLoadableModule):
 
 
 class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: choose a CT and a segmentation, press Apply."""
+    """The panel: choose a CT and a segmentation, press Apply; Apply is Cancel during a run.
+
+    The run is on the main thread. Events are processed between its steps, so that Cancel works;
+    whatever they do, there is one run at a time, and closing the scene or Slicer cancels it.
+    """
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
+        self._cancel = None  # stops the run; None: no run
 
     def setup(self):
         import ctk
@@ -118,8 +124,10 @@ class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.outputSelector.noneDisplay = _("(Create new segmentation)")
         self.outputSelector.setToolTip(_("Segments of an earlier run in it are replaced."))
         form.addRow(_("Segmentation:"), self.outputSelector)
+        self.modelSelector = qt.QComboBox()
+        form.addRow(_("Model:"), self.modelSelector)
 
-        self.applyButton = qt.QPushButton(_("Apply"))
+        self.applyButton = qt.QPushButton()
         form.addRow(self.applyButton)
         self.statusLabel = qt.QLabel(_("Research software, not for clinical use."))
         self.statusLabel.wordWrap = True
@@ -128,10 +136,33 @@ class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._checkCanApply)
         self.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self._connect()
+        self.enter()
+
+    def _connect(self):
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        # Qt says the first when the windows close, the second only after the run has returned.
+        slicer.app.connect("lastWindowClosed()", self._cancelRun)
+        slicer.app.connect("aboutToQuit()", self._cancelRun)
+
+    def enter(self):
+        if self.modelSelector.count == 0:
+            with slicer.util.tryWithErrorDisplay(_("The models could not be listed.")):
+                for name, title in self.logic.installedModels():
+                    self.modelSelector.addItem(title, name)
         self._checkCanApply()
 
     def cleanup(self):
+        self._cancelRun()
         self.removeObservers()
+        if self.logic is not None:
+            slicer.app.disconnect("lastWindowClosed()", self._cancelRun)
+            slicer.app.disconnect("aboutToQuit()", self._cancelRun)
+        self.logic = None  # from here on the widgets may be gone
+
+    def onSceneStartClose(self, caller=None, event=None):
+        self._cancelRun()
 
     def _nodeSelector(self, nodeClass):
         selector = slicer.qMRMLNodeComboBox()
@@ -144,20 +175,89 @@ class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return selector
 
     def _checkCanApply(self, node=None):
-        self.applyButton.enabled = self.inputSelector.currentNode() is not None
-        self.applyButton.toolTip = (
-            _("Segment the lesions.") if self.applyButton.enabled else _("Choose a chest CT first.")
-        )
+        busy = self._cancel is not None
+        for selector in (self.inputSelector, self.outputSelector, self.modelSelector):
+            selector.enabled = not busy
+        hasInput = self.inputSelector.currentNode() is not None
+        hasModel = self.modelSelector.currentData is not None
+        if busy:
+            hint = _("Stop the run; the segmentation stays as it was.")
+        elif not hasModel:
+            hint = _("No lesion model is installed; reinstall the extension.")
+        elif not hasInput:
+            hint = _("Choose a chest CT first.")
+        else:
+            hint = _("Segment the lesions.")
+        self.applyButton.text = _("Cancel") if busy else _("Apply")
+        self.applyButton.enabled = busy or (hasInput and hasModel)
+        self.applyButton.toolTip = hint
 
     def onApplyButton(self, checked=False):
-        with slicer.util.tryWithErrorDisplay(_("The segmentation failed."), waitCursor=True):
-            volume = self.inputSelector.currentNode()
-            segmentation = self.outputSelector.currentNode()
-            if segmentation is None:
-                segmentation = self.logic.createSegmentation(volume)
-                self.outputSelector.setCurrentNode(segmentation)
-            result = self.logic.process(volume, segmentation, progressCallback=self._showProgress)
-            self.statusLabel.text = "\n".join((_("Done."), *result.warnings))
+        if self._cancel is not None:
+            self._cancelRun()
+            return
+        from CovidLesionSegLogic.engine import Cancel
+        from CovidLesionSegLogic.errors import CancelledError
+
+        self._cancel = Cancel()
+        self._checkCanApply()
+        message = _("Failed.")
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The segmentation failed.")):
+                try:
+                    message = self._run(self._cancel)
+                except CancelledError:
+                    message = _("Cancelled.")
+        finally:
+            self._cancel = None
+            if self.logic is not None:
+                self.statusLabel.text = message
+                self._checkCanApply()
+
+    def _run(self, cancel):
+        """One run from the panel's choices; what to tell the user at its end."""
+        if not self._installPackages():
+            return _("Not started: Python packages are missing.")
+        cancel.check()
+        volume = self.inputSelector.currentNode()
+        chosen = self.outputSelector.currentNode()
+        segmentation = chosen or self.logic.createSegmentation(volume)
+        done = False
+        try:
+            result = self.logic.process(
+                volume,
+                segmentation,
+                model=self.modelSelector.currentData,
+                progressCallback=self._showProgress,
+                cancel=cancel,
+            )
+            done = True
+        finally:
+            if not (chosen or done) and slicer.mrmlScene.IsNodePresent(segmentation):
+                slicer.mrmlScene.RemoveNode(segmentation)
+        self.outputSelector.setCurrentNode(segmentation)
+        return "\n".join((_("Done."), *result.warnings))
+
+    def _installPackages(self):
+        """Whether all packages are there, after having offered to install the missing ones."""
+        from CovidLesionSegLib import packages
+
+        names = packages.missing()
+        if not names:
+            return True
+        question = _(
+            "The segmentation needs Python packages that Slicer lacks: {names}.\n\n"
+            "Install them into Slicer now? It needs the internet and can take some minutes."
+        ).format(names=", ".join(names))
+        if not slicer.util.confirmOkCancelDisplay(question, _("Install Python packages")):
+            return False
+        packages.install(names)
+        return True
+
+    def _cancelRun(self):
+        if self._cancel is not None:
+            self._cancel.cancel()
+            self.statusLabel.text = _("Cancelling...")
 
     def _showProgress(self, stage, done, total):
         self.statusLabel.text = _("{stage}: {done} of {total}").format(
@@ -183,6 +283,14 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         _findPackage()
+
+    def installedModels(self):
+        """Names and titles of the installed lesion models, the default one first."""
+        from CovidLesionSegLogic import models
+
+        cards = models.list_models("lesion")
+        cards.sort(key=lambda card: card.name != models.DEFAULT_MODEL)
+        return [(card.name, card.title) for card in cards]
 
     def createSegmentation(self, inputVolume):
         """A new, empty segmentation node named after the volume."""
@@ -213,12 +321,13 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
     ):
         """Segment the lesions of a chest CT into a segmentation node.
 
-        It returns when the work is done; the panel and scripts share this one call.
+        The call blocks: it computes in this thread and returns when the work is done. The panel
+        and scripts share it. It installs nothing and opens no window.
 
         :param inputVolume: vtkMRMLScalarVolumeNode in Hounsfield units, any orientation.
         :param outputSegmentation: vtkMRMLSegmentationNode; segments of an earlier run are replaced,
           the user's own are kept.
-        :param model: name of an installed model, e.g. "refnet" or "coarse-refine".
+        :param model: name of an installed lesion model (:meth:`installedModels`).
         :param device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         :param lungs: path of a lung mask file to be used instead of finding the lungs.
         :param regions: path of a label map file (lobes, ...) to be measured separately.
@@ -228,13 +337,19 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
         :param showLungs: also write the right and left lung as segments.
         :param surfaces: also make the surfaces for 3-D views.
         :param progressCallback: called with (stage, done, total).
-        :param cancel: CovidLesionSegLogic.engine.Cancel, to stop from another thread.
+        :param cancel: CovidLesionSegLogic.engine.Cancel, to stop from the progress callback or
+          another thread.
         :return: CovidLesionSegLogic.pipeline.SegmentationResult with labels, numbers, provenance
           and warnings.
-        :raises: CovidLesionSegLogic.errors.CovidLesionSegError; the message says how to mend it.
+        :raises: CovidLesionSegLogic.errors.CovidLesionSegError; the message says how to mend it,
+          and which Python packages are missing if some are. CancelledError when cancelled; the
+          segmentation is then as it was.
         """
+        from CovidLesionSegLib import packages
+
+        packages.check()
         from CovidLesionSegLogic import mrml, pipeline
-        from CovidLesionSegLogic.errors import RequestError
+        from CovidLesionSegLogic.errors import InputError, RequestError
 
         if outputSegmentation is None or not outputSegmentation.IsA("vtkMRMLSegmentationNode"):
             raise RequestError("The output is not a segmentation; choose or create one.")
@@ -248,7 +363,17 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
             batch_size=batchSize,
         )
         ct = mrml.node_to_volume(inputVolume)
+        nodes = (inputVolume, outputSegmentation)
+        scenes = [node.GetScene() for node in nodes]
         result = pipeline.segment_ct(ct, options, progress=progressCallback, cancel=cancel)
+        # The callback may process events, in which the user can cancel, close or edit the scene.
+        if cancel is not None:
+            cancel.check()
+        if [node.GetScene() for node in nodes] != scenes:
+            raise InputError(
+                "The CT or the segmentation was removed from the scene during the run; "
+                "choose them again and repeat it."
+            )
         mrml.result_to_segmentation(
             result,
             node=outputSegmentation,

@@ -2,7 +2,8 @@
 
 The MRML libraries, ``slicer.util`` and every node are the real ones of slicer-core. Added are only
 the names of ``slicer.ScriptedLoadableModule`` and ``slicer.i18n`` that the module uses; any other
-name raises, so that nothing passes here by pretence. There are no widgets.
+name raises, so that nothing passes here by pretence. There are no widgets: the panel's methods
+run on plain objects that have just the properties the panel uses, in Slicer's spelling.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import sys
 import types
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,12 @@ class ScriptedLoadableModule:
 
 
 class ScriptedLoadableModuleWidget:
-    """Base of the panel class; cannot be made, since there are no widgets here."""
+    """Base of the panel class; cannot be set up, since there are no widgets here."""
 
     def __init__(self, parent: Any = None) -> None:
+        self.parent = parent
+
+    def setup(self) -> None:
         raise NotImplementedError("there are no widgets in this host")
 
 
@@ -59,7 +63,7 @@ def tr(text: str) -> str:
     return text
 
 
-def _strict_module(name: str, **members: Any) -> types.ModuleType:
+def strict_module(name: str, **members: Any) -> types.ModuleType:
     """A module of ``members``; asking for another name says what is missing."""
     module = types.ModuleType(name)
 
@@ -80,10 +84,10 @@ def slicer_names() -> Iterator[None]:
         ScriptedLoadableModuleTest,
     )
     added = {
-        "ScriptedLoadableModule": _strict_module(
+        "ScriptedLoadableModule": strict_module(
             "slicer.ScriptedLoadableModule", **{base.__name__: base for base in bases}
         ),
-        "i18n": _strict_module("slicer.i18n", tr=tr),
+        "i18n": strict_module("slicer.i18n", tr=tr),
     }
     for name, module in added.items():
         if hasattr(slicer, name):
@@ -96,6 +100,103 @@ def slicer_names() -> Iterator[None]:
         for name in added:
             del sys.modules[f"slicer.{name}"]
             delattr(slicer, name)
+
+
+class Control:
+    """Properties of a button, label or selector; setting another one raises."""
+
+    __slots__ = ("enabled", "text", "toolTip")
+
+    def __init__(self) -> None:
+        self.enabled = True
+        self.text = self.toolTip = ""
+
+
+class NodeSelector(Control):
+    """A selector of one MRML node, which lets go of nodes that leave the scene."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: Any = None) -> None:
+        super().__init__()
+        self._node = node
+
+    def currentNode(self) -> Any:
+        return self._node if self._node is not None and self._node.GetScene() else None
+
+    def setCurrentNode(self, node: Any) -> None:
+        self._node = node
+
+
+class ComboBox(Control):
+    """A combo box whose first item is chosen."""
+
+    __slots__ = ("items",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: list[tuple[str, Any]] = []
+
+    @property
+    def count(self) -> int:
+        return len(self.items)
+
+    @property
+    def currentData(self) -> Any:
+        return self.items[0][1] if self.items else None
+
+    def addItem(self, text: str, data: Any) -> None:
+        self.items.append((text, data))
+
+
+class Application:
+    """``slicer.app`` in testing mode; ``user`` is what happens when events are processed.
+
+    Its logic is the real one of the scene that the package made without an application.
+    """
+
+    SIGNALS = ("startupCompleted()", "lastWindowClosed()", "aboutToQuit()")
+
+    def __init__(self) -> None:
+        from CovidLesionSegLogic.mrml.host import get_host
+
+        self.user: Callable[[], None] = lambda: None
+        self._logic = get_host().logics["application"]
+        self.slots: dict[str, list[Callable[[], None]]] = {signal: [] for signal in self.SIGNALS}
+
+    def connect(self, signal: str, slot: Callable[[], None]) -> None:
+        self.slots[signal].append(slot)
+
+    def disconnect(self, signal: str, slot: Callable[[], None]) -> None:
+        self.slots[signal].remove(slot)
+
+    def emit(self, signal: str) -> None:
+        for slot in self.slots[signal]:
+            slot()
+
+    def applicationLogic(self) -> Any:
+        return self._logic
+
+    def processEvents(self) -> None:
+        self.user()
+
+    def testingEnabled(self) -> bool:
+        return True
+
+
+def make_panel(module: types.ModuleType, volume: Any) -> Any:
+    """The panel of ``module`` as after ``setup()``, with ``volume`` chosen; needs ``slicer.app``.
+
+    ``setup()`` itself, which makes Qt's widgets, does not run.
+    """
+    panel = module.CovidLesionSegWidget()
+    panel.logic = module.CovidLesionSegLogic()
+    panel.inputSelector, panel.outputSelector = NodeSelector(volume), NodeSelector()
+    panel.modelSelector = ComboBox()
+    panel.applyButton, panel.statusLabel = Control(), Control()
+    panel._connect()
+    panel.enter()
+    return panel
 
 
 def load_module(path: Path = MODULE_FILE) -> types.ModuleType:

@@ -65,6 +65,18 @@ def test_project_is_named_as_the_catalog_entry(repository: Path) -> None:
     assert re.findall(r"^project\((\w+)", text, re.MULTILINE) == ["CovidLesionSeg"]
 
 
+def test_requirements_have_the_floors_of_the_python_package(repository: Path) -> None:
+    """And name nothing that Slicer builds itself, nor torch, which its extension installs."""
+    text = (repository / "CovidLesionSeg" / "Resources" / "requirements.txt").read_text("utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert lines
+    project = (repository / "pyproject.toml").read_text("utf-8")
+    for line in lines:
+        assert f'    "{line}",' in project.splitlines()
+    names = {re.split(r"[^\w-]", line)[0] for line in lines}
+    assert names.isdisjoint({"numpy", "SimpleITK", "pydicom", "torch"})
+
+
 def test_pictures_named_by_address_are_in_the_repository(repository: Path) -> None:
     fields = cmake_fields(repository)
     base = fields["HOMEPAGE"].replace("github.com", "raw.githubusercontent.com") + "/main/"
@@ -131,10 +143,16 @@ def test_every_python_file_and_resource_is_installed(repository: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     installed = (build / "installed.txt").read_text("utf-8").splitlines()
     assert len(installed) == len(set(installed))
-    expected = {"CovidLesionSeg.py"}
-    for folder in ("CovidLesionSegLogic", "Resources"):
-        files = (path for path in (source / folder).rglob("*") if path.is_file())
-        expected |= {path.relative_to(source).as_posix() for path in files}
+    module_folder = source / "CovidLesionSeg"
+    expected = {"CovidLesionSegLib/packages.py", "Resources/requirements.txt"}
+    for folder, base in (
+        (module_folder, module_folder),
+        (source / "CovidLesionSegLogic", source),
+        (source / "Resources", source),
+    ):
+        files = (path for path in folder.rglob("*") if path.is_file())
+        expected |= {path.relative_to(base).as_posix() for path in files}
+    expected.remove("CMakeLists.txt")
     expected = {name for name in expected if not name.startswith("Resources/Screenshots/")}
     assert set(installed) == expected
     assert (build / "tests.txt").read_text("utf-8").split() == ["CovidLesionSeg.py"]

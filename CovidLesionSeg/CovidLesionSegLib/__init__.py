@@ -1,0 +1,1 @@
+"""What only the Slicer module needs; imported inside its methods."""
