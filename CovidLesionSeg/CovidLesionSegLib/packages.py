@@ -64,7 +64,6 @@ def install(names: Sequence[str]) -> None:
     :raises: CovidLesionSegError: the extension PyTorch is missing, Slicer is too old, the user
       declined torch, pip failed, or a package is still missing.
     """
-    from CovidLesionSegLogic.errors import CovidLesionSegError
 
     # Before anything is downloaded: without the extension the rest would be of no use.
     torchLogic = _torchInstaller() if TORCH in names else None
