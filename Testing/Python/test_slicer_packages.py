@@ -30,6 +30,7 @@ from CovidLesionSegLogic import mrml  # noqa: E402
 
 @pytest.fixture
 def module() -> Iterator[ModuleType]:
+    mrml.get_scene().Clear(0)  # another test's nodes would change the names of this one's
     with slicer_host.slicer_names():
         yield slicer_host.load_module()
 
