@@ -94,7 +94,8 @@ def save_weights(state_dict: Mapping[str, Tensor], path: str | Path, storage: st
             add(key, tensor.to(torch.float32))
 
     # Written by ourselves: safetensors' own writer makes a file that only its owner may read.
-    data = save(stored, metadata={"format": "pt", "storage": storage})
+    # One entry of metadata only: more would be written in random order, and change the checksum.
+    data = save(stored, metadata={"storage": storage})
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 

@@ -137,3 +137,12 @@ def test_a_failed_write_leaves_the_earlier_weights(tmp_path, monkeypatch):
         save_weights({"w": torch.zeros(2, 2)}, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_same_weights_give_the_same_file(tmp_path):
+    state = {f"layer{i}.weight": torch.full((3, 4), float(i)) for i in range(20)}
+    save_weights(state, tmp_path / "first.safetensors")
+    expected = (tmp_path / "first.safetensors").read_bytes()
+    for _ in range(8):
+        save_weights(state, tmp_path / "again.safetensors")
+        assert (tmp_path / "again.safetensors").read_bytes() == expected
