@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,10 @@ examples:
   covid-lesion-seg demo
   covid-lesion-seg demo scan.nii.gz -o my_results
 
-Without CT a synthetic chest CT (a phantom with lesions) is made and saved too, as
-NAME_ct.nii.gz; open it in 3D Slicer together with NAME.seg.nrrd.
+Without CT a synthetic chest CT (a phantom with lesions, no patient) is made and saved too, as
+phantom_ct.nii.gz; open it in 3D Slicer together with phantom.seg.nrrd. What is really there is in
+phantom_truth_lesions.nii.gz (1 ground-glass opacity, 2 consolidation) and
+phantom_truth_lungs.nii.gz.
 """
 NAME = "phantom"
 
@@ -68,10 +71,15 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
         reporter.progress("phantom", 0, 1)
         sample = make_phantom()
+        sample = replace(sample, ct=replace(sample.ct, name=NAME))
         reporter.progress("phantom", 1, 1)
-        args.name = NAME
+        volumes = {
+            "ct": sample.ct.array,
+            "truth_lesions": sample.lesions,
+            "truth_lungs": sample.lungs,
+        }
         result, outputs = segment_and_write(
-            sample.ct, options, args, reporter, cancel, save_ct=True
+            sample.ct, options, args, reporter, cancel, extra=volumes
         )
         reporter.line(
             "Agreement with the known truth (Dice, 1 = perfect): "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from CovidLesionSegLogic.cli.progress import Reporter
 from CovidLesionSegLogic.cli.signals import cancel_on_signals
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from CovidLesionSegLogic.ct.volume import CTVolume
     from CovidLesionSegLogic.engine import Cancel
     from CovidLesionSegLogic.pipeline import SegmentationResult, SegmentOptions
@@ -144,7 +147,7 @@ def segment_and_write(
     reporter: Reporter,
     cancel: Cancel,
     *,
-    save_ct: bool = False,
+    extra: Mapping[str, NDArray[Any]] | None = None,
 ) -> tuple[SegmentationResult, dict[str, Path]]:
     """Segment, write the files, and tell the numbers; the caller says that all is done."""
     from CovidLesionSegLogic.cli.table import result_lines
@@ -165,7 +168,7 @@ def segment_and_write(
         args.format,
         probability=args.probability,
         report=not args.no_report,
-        ct=save_ct,
+        extra=extra,
         name=args.name,
         progress=progress,
     )

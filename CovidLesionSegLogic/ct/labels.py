@@ -49,8 +49,8 @@ def read_labels(
     array = image.array
     if not all(_holds_labels(plane) for plane in array):
         raise InputError(
-            f"{path} holds values from {array.min():.6g} to {array.max():.6g}, not labels (whole "
-            "numbers 0 to 255): give a label map."
+            f"The label map {path} holds values from {array.min():.6g} to {array.max():.6g}, not "
+            "labels (whole numbers 0 to 255): give another file."
         )
     labels = np.ascontiguousarray(array, dtype=np.uint8)
     image = replace(image, array=labels)  # lets go of the voxels as stored

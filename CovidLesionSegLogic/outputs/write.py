@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct import write_image
 from CovidLesionSegLogic.errors import RequestError
@@ -16,7 +19,6 @@ from CovidLesionSegLogic.quantify import write_csv, write_json
 
 FORMATS = ("seg.nrrd", "nii.gz")
 """How lesions and lungs can be written; both unless the user chooses."""
-CT_ENDING = "_ct.nii.gz"
 
 
 def _missing(what: str) -> str:
@@ -67,7 +69,7 @@ def write_outputs(
     *,
     probability: bool = False,
     report: bool = True,
-    ct: bool = False,
+    extra: Mapping[str, NDArray[Any]] | None = None,
     name: str | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Path]:
@@ -86,8 +88,8 @@ def write_outputs(
         Also write the probability maps; the result must hold them.
     report
         Also write the overview picture and the HTML report (left out when matplotlib is missing).
-    ct
-        Also write the CT itself.
+    extra
+        Further volumes on the CT's grid, written as ``NAME_KEY.nii.gz``.
     name
         Beginning of the file names; None: the study's name.
     progress
@@ -98,7 +100,7 @@ def write_outputs(
     -------
     dict
         What was written: "segmentation", "labels", "lungs", "probability", "quantification_json",
-        "quantification_csv", "overview", "report", "ct" -> path.
+        "quantification_csv", "overview", "report" and the keys of ``extra`` -> path.
 
     Raises
     ------
@@ -125,9 +127,9 @@ def write_outputs(
         writers["segmentation"] = lambda path: _write_seg(result, path)
     if report and not _missing("report"):
         writers |= _report_writers(result)
-    if ct:
-        writers["ct"] = lambda path: write_image(result.ct.array, result.ct, path)
-    files = {key: stem + (CT_ENDING if key == "ct" else ENDINGS[key]) for key in writers}
+    for key, array in (extra or {}).items():
+        writers[key] = functools.partial(write_image, array, result.ct)
+    files = {key: stem + ENDINGS.get(key, f"_{key}.nii.gz") for key in writers}
 
     outdated: frozenset[str] = frozenset()
     if check_same_study(directory, stem, result.ct.source):

@@ -71,7 +71,7 @@ def area_svg(quantification: Quantification, classes: Sequence[ShownClass]) -> s
     parts += _slice_axis(slices, bar)
     parts.append(
         f'<text x="{LEFT}" y="14">cm² per slice'
-        f"{f'; grey: lung area, up to {lung:.0f} cm²' if lung > 0 else ''}</text></svg>"
+        f"{f'; grey: lung area, own scale up to {lung:.0f} cm²' if lung > 0 else ''}</text></svg>"
     )
     return "".join(parts)
 

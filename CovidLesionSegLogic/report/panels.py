@@ -52,7 +52,7 @@ def area_chart(
     canvas.text(x, y - 14, "Lesion area per slice", size=14, color=SOFT)
     lung_max = max((s.lung_area_mm2 for s in result.quantification.slices), default=0) / 100
     if lung_max > 0:
-        said = f"grey: lung area, up to {lung_max:.0f} cm²"
+        said = f"grey: lung area, own scale up to {lung_max:.0f} cm²"
         canvas.text(x + width, y - 14, said, size=14, color=SOFT, align="right")
     axes = canvas.axes(x, y, width, height, facecolor=PANEL)
     slices = result.quantification.slices[::-1]  # canonical: feet first
@@ -91,9 +91,8 @@ def area_chart(
                   color=SOFT, fontsize=16 * 72 / DPI, fontfamily=canvas.fonts)  # fmt: skip
     if lung.any():
         behind = axes.twiny()
-        behind.fill_betweenx(
-            np.repeat(edges, 2)[1:-1], 0, np.repeat(lung, 2), color="#2f3843", lw=0, zorder=1
-        )
+        # A line, not an area: lesions drawn over a filled lung would read as a share of it.
+        behind.plot(np.repeat(lung, 2), np.repeat(edges, 2)[1:-1], color=SOFT, lw=1.4, zorder=1)
         behind.set_xlim(0, float(lung.max()) * 1.08)
         behind.set_xticks([])
         for spine in behind.spines.values():

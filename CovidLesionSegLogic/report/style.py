@@ -43,7 +43,8 @@ figure { margin: 0.6rem 0; } figure img, figure svg { width: 100%; height: auto;
 figcaption { color: var(--soft); font-size: 0.92rem; }
 svg text { fill: var(--soft); font: 13px system-ui, "Segoe UI", Roboto, sans-serif; }
 svg .axis { stroke: var(--soft); stroke-width: 1; fill: none; }
-svg .grid { stroke: var(--line); stroke-width: 1; } svg .lung { fill: var(--lung); }
+svg .grid { stroke: var(--line); stroke-width: 1; }
+svg .lung { fill: none; stroke: var(--soft); }
 details { margin: 0.6rem 0; } summary { cursor: pointer; }
 @media print { :root { --page: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb;
   --panel: #f4f4f4; --warn: #fff3d6; --warn-line: #b26a00; --lung: #dddddd; }

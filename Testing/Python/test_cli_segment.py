@@ -226,9 +226,14 @@ def test_demo_compares_with_the_truth(card, phantom, tmp_path, monkeypatch, caps
     truth = phantom.lesions != 0
     dice = 2 * (labels & truth).sum() / (labels.sum() + truth.sum())
     assert f"lesions {dice:.3f}, lungs 0.9" in captured.out
-    assert captured.out.splitlines()[-1] == str(folder / "phantom_ct.nii.gz")
-    saved = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "phantom_ct.nii.gz")))
-    np.testing.assert_array_equal(saved, phantom.ct.array)
+    for name, array in (
+        ("ct", phantom.ct.array),
+        ("truth_lesions", phantom.lesions),
+        ("truth_lungs", phantom.lungs),
+    ):
+        path = folder / f"phantom_{name}.nii.gz"
+        assert str(path) in captured.out.splitlines()
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), array)
     assert "by density" in captured.err
     assert "Segmenting lesions" in captured.err
 
