@@ -2,9 +2,9 @@
 
 CSS = """
 :root { color-scheme: light dark; --page: #ffffff; --ink: #1a1f26; --soft: #55606d;
-  --line: #d5dbe2; --panel: #f4f6f8; --warn: #fff3d6; --warn-line: #b26a00; --lung: #c9d2dc; }
+  --line: #d5dbe2; --panel: #f4f6f8; --warn: #fff3d6; --warn-line: #b26a00; }
 @media (prefers-color-scheme: dark) { :root { --page: #14171c; --ink: #eef1f5; --soft: #aab4c0;
-  --line: #38414c; --panel: #1d2229; --warn: #3a2c0c; --warn-line: #ffc24b; --lung: #39434f; } }
+  --line: #38414c; --panel: #1d2229; --warn: #3a2c0c; --warn-line: #ffc24b; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; background: var(--page);
   color: var(--ink); font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif;
@@ -47,7 +47,7 @@ svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .lung { fill: none; stroke: var(--soft); }
 details { margin: 0.6rem 0; } summary { cursor: pointer; }
 @media print { :root { --page: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb;
-  --panel: #f4f4f4; --warn: #fff3d6; --warn-line: #b26a00; --lung: #dddddd; }
+  --panel: #f4f4f4; --warn: #fff3d6; --warn-line: #b26a00; }
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   h2 { break-after: avoid; } figure, table, .warnings, .figures { break-inside: avoid; }
   .disclaimer { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
