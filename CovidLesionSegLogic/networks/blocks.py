@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,6 +63,30 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
 
+class ResidualEncoder(Encoder):
+    """What encoders of the ResNet family share: stem, pooling and four stages, by public names."""
+
+    channels = (64, 256, 512, 1024, 2048)
+    strides = (2, 4, 8, 16, 32)
+    conv1: nn.Module
+    bn1: nn.Module
+    relu: nn.Module
+    maxpool: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Five features of a normalised image (B, 3, H, W), finest first."""
+        features = [self.relu(self.bn1(self.conv1(x)))]
+        x = self.maxpool(features[0])
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            features.append(x)
+        return features
+
+
 def parameter_count(module: nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in module.parameters())
@@ -87,8 +110,3 @@ def check_input(x: Tensor, multiple: int) -> None:
         raise ValueError(
             f"expected (B, C, H, W) with H and W multiples of {multiple}, not {tuple(x.shape)}"
         )
-
-
-def to_device(network: nn.Module, device: torch.device | str) -> nn.Module:
-    """Move to ``device`` in the channels-last layout, which convolutions prefer."""
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import Encoder, initialise
+from .blocks import ResidualEncoder, initialise
 
 EXPANSION = 4
 
@@ -69,14 +69,11 @@ class Res2NetBlock(nn.Module):
         return self.relu(y + shortcut)
 
 
-class Res2Net50(Encoder):
+class Res2Net50(ResidualEncoder):
     """Features at strides 2, 4, 8, 16, 32 with 64, 256, 512, 1024, 2048 channels.
 
     Deep stem of three 3x3 convolutions, average-pool shortcuts, width planes * 26 / 64, scale 4.
     """
-
-    channels = (64, 256, 512, 1024, 2048)
-    strides = (2, 4, 8, 16, 32)
 
     def __init__(self, *, base_width: int = 26, scale: int = 4) -> None:
         super().__init__()
@@ -111,11 +108,3 @@ class Res2Net50(Encoder):
             stages.append(nn.Sequential(*layers))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         initialise(self)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Five features of a normalised image (B, 3, H, W), finest first."""
-        f1 = self.relu(self.bn1(self.conv1(x)))
-        f2 = self.layer1(self.maxpool(f1))
-        f3 = self.layer2(f2)
-        f4 = self.layer3(f3)
-        return [f1, f2, f3, f4, self.layer4(f4)]

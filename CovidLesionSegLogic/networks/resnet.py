@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from .blocks import Encoder, initialise
+from .blocks import ResidualEncoder, initialise
 
 StrideAt = Literal["1x1", "3x3"]
 EXPANSION = 4
@@ -44,7 +44,7 @@ class Bottleneck(nn.Module):
         return self.relu(self.bn3(self.conv3(y)) + shortcut)
 
 
-class ResNet50(Encoder):
+class ResNet50(ResidualEncoder):
     """Features at strides 2, 4, 8, 16, 32 with 64, 256, 512, 1024, 2048 channels.
 
     Parameters
@@ -54,9 +54,6 @@ class ResNet50(Encoder):
         torchvision, "1x1" as in the original (Caffe, Keras) placement. The state dict is the
         same; weights trained with one placement should run with it.
     """
-
-    channels = (64, 256, 512, 1024, 2048)
-    strides = (2, 4, 8, 16, 32)
 
     def __init__(self, *, stride_at: StrideAt = "3x3") -> None:
         super().__init__()
@@ -80,11 +77,3 @@ class ResNet50(Encoder):
             for _ in range(blocks - 1)
         ]
         return nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Five features of a normalised image (B, 3, H, W), finest first."""
-        f1 = self.relu(self.bn1(self.conv1(x)))
-        f2 = self.layer1(self.maxpool(f1))
-        f3 = self.layer2(f2)
-        f4 = self.layer3(f3)
-        return [f1, f2, f3, f4, self.layer4(f4)]
