@@ -113,8 +113,3 @@ def score_slice(
         s_measure=s_measure(stretched, truth),
         mae=float(np.abs(stretched - truth).mean()),
     )
-
-
-def mean_dice_256(soft: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
-    """The published "Dice" of one image: the mean over 256 thresholds."""
-    return score_slice(soft, truth).mean_dice

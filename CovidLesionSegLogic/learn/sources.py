@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from CovidLesionSegLogic.engine import lung_box
+
 WINDOW = (-1150.0, 250.0)
 LUNG_HU, SOFT_TISSUE_HU = -860.0, 40.0
 CROP_MARGIN = 0.03
@@ -68,17 +70,6 @@ def to_window(hu: NDArray[np.floating]) -> NDArray[np.uint8]:
     """HU to 8-bit grey in the released window."""
     low, high = WINDOW
     return np.clip((hu - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
-
-
-def lung_box(lungs: NDArray[np.bool_], margin: float = CROP_MARGIN) -> tuple[slice, slice]:
-    """Bounding box (rows, columns) of a mask, widened by ``margin`` of its sides."""
-    box = []
-    for axis in (1, 0):
-        inside = np.flatnonzero(lungs.any(axis))
-        first, last = int(inside[0]), int(inside[-1]) + 1
-        extra = max(2, round(margin * (last - first)))
-        box.append(slice(max(0, first - extra), min(lungs.shape[1 - axis], last + extra)))
-    return box[0], box[1]
 
 
 def sirm100(root: Path) -> list[Slice]:
@@ -145,11 +136,13 @@ def medseg_lesions(root: Path, *, minimum_lung: int = 800) -> list[Slice]:
         for k in range(len(hu)):
             if (lungs[k] > 0).sum() < minimum_lung:
                 continue
-            box = lung_box(lungs[k] > 0)
-            mask = (lesion[k][box] > 0).astype(np.uint8)
+            box = lung_box(lungs[k], CROP_MARGIN)
+            assert box is not None  # there is lung
+            hu_box, lesion_box = hu[k][box.slices], lesion[k][box.slices]
+            mask = (lesion_box > 0).astype(np.uint8)
             source = "medseg" if mask.any() else "medseg_free"
             patient = SAME_PATIENT[name]
-            slices.append(Slice(to_window(hu[k][box]), mask, patient, source, f"{name}_{k:03d}"))
+            slices.append(Slice(to_window(hu_box), mask, patient, source, f"{name}_{k:03d}"))
     return slices
 
 
@@ -172,7 +165,9 @@ def covid_ct_md_free(root: Path, *, every: int = 2, minimum_lung_mm2: float = 15
             k = len(infected) - 1 - index  # canonical slices run upwards
             if infected[index] or lungs[k].sum() * pixel < minimum_lung_mm2:
                 continue
-            image = to_window(ct.array[k][lung_box(lungs[k])].astype(np.float32))
+            box = lung_box(lungs[k], CROP_MARGIN)
+            assert box is not None  # there is lung
+            image = to_window(ct.array[k][box.slices].astype(np.float32))
             empty = np.zeros(image.shape, np.uint8)
             slices.append(Slice(image, empty, name, "covid_ct_md_free", f"{name}_{index:03d}"))
     return slices

@@ -6,7 +6,6 @@ import copy
 import csv
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,8 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from CovidLesionSegLogic.ct import atomic_path
 
 logger = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
@@ -191,9 +192,8 @@ class Trainer(Generic[Batch]):
         }
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
-        temporary = self.folder / f"{name}.part"
-        torch.save(state, temporary)
-        os.replace(temporary, self.folder / name)
+        with atomic_path(self.folder / name) as temporary:
+            torch.save(state, temporary)
 
     def _resume(self) -> None:
         path = self.folder / "last.pt"

@@ -39,7 +39,6 @@ class Habitus:
     dome_right: float
     dome_left: float
     heart: float
-    tilt: float
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Habitus:
@@ -52,7 +51,6 @@ class Habitus:
             dome_right=float(rng.uniform(-60.0, -48.0)),
             dome_left=float(rng.uniform(-70.0, -60.0)),
             heart=float(rng.uniform(0.93, 1.06)),
-            tilt=float(rng.uniform(-0.03, 0.03)),
         )
 
 
