@@ -24,13 +24,16 @@ VALIDATION_PATIENTS = frozenset(
     {f"sirm_{n}" for n in (3, 15, 26, 40, 41, 51, 52, 54)}
     | {"coronacases_009", "coronacases_010", "radiopaedia_27_86410", "radiopaedia_36_86526"}
 )
-# Share of a batch's slices by source.
+# Share of a batch's slices by source, of those sources that are there.
 MIXTURE = {
-    "sirm100": 0.40,
-    "zenodo20": 0.30,
-    "medseg": 0.15,
-    "medseg_free": 0.15,
-    "covid_ct_md_free": 0.10,
+    "sirm100": 0.36,
+    "zenodo20": 0.20,
+    "medseg": 0.13,
+    "medseg_free": 0.10,
+    "covid_ct_md_free": 0.07,
+    "slices_sarscov2ct_pseudo": 0.08,
+    "slices_song_pseudo": 0.02,
+    "covid_ct_md_pseudo": 0.04,
 }
 SIZES = (256, 352, 352, 416)
 
@@ -54,7 +57,7 @@ def load_slices(data: Path, *, true_hu: bool = False) -> list[Slice]:
         *sources.zenodo20(data / "zenodo20"),
         *sources.medseg_lesions(data / "medseg_volumes"),
     ]
-    return slices + (sources.covid_ct_md_free(data / "covid_ct_md") if true_hu else [])
+    return slices + (sources.covid_ct_md(data / "covid_ct_md", infected=False) if true_hu else [])
 
 
 def split(slices: Sequence[Slice]) -> tuple[list[Slice], list[Slice]]:

@@ -146,28 +146,47 @@ def medseg_lesions(root: Path, *, minimum_lung: int = 800) -> list[Slice]:
     return slices
 
 
-def covid_ct_md_free(root: Path, *, every: int = 2, minimum_lung_mm2: float = 1500) -> list[Slice]:
-    """Lesion-free slices of the true-HU DICOM volumes, cropped to the lungs.
+def covid_ct_md(
+    root: Path, *, infected: bool, every: int = 1, minimum_lung_mm2: float = 1500
+) -> list[Slice]:
+    """Slices of the true-HU DICOM volumes with or without infection, cropped to the lungs.
 
-    Whether a slice shows infection is a radiologist's label (top slice first). The lung box needs
-    no more than the air-filled lung, so the mask is made by density.
+    Whether a slice shows infection is a radiologist's label (top slice first); nobody outlined
+    the lesions, so every mask is empty: right for ``infected=False`` only. The lung box needs no
+    more than the air-filled lung, so the mask is made by density.
     """
     from CovidLesionSegLogic.ct import read_ct, to_canonical
     from CovidLesionSegLogic.lungs.classical import air_filled_lungs
 
+    source = "covid_ct_md" if infected else "covid_ct_md_free"
     labels = json.loads((root / "slice_labels.json").read_text())["labels"]
     slices = []
-    for name, infected in labels.items():
+    for name, infection in labels.items():
         ct, _ = to_canonical(read_ct(root / name))
         lungs = air_filled_lungs(ct.array, ct.spacing)
         pixel = ct.spacing[0] * ct.spacing[1]
-        for index in range(0, len(infected), every):
-            k = len(infected) - 1 - index  # canonical slices run upwards
-            if infected[index] or lungs[k].sum() * pixel < minimum_lung_mm2:
+        for index in range(0, len(infection), every):
+            k = len(infection) - 1 - index  # canonical slices run upwards
+            if bool(infection[index]) != infected or lungs[k].sum() * pixel < minimum_lung_mm2:
                 continue
             box = lung_box(lungs[k], CROP_MARGIN)
             assert box is not None  # there is lung
             image = to_window(ct.array[k][box.slices].astype(np.float32))
             empty = np.zeros(image.shape, np.uint8)
-            slices.append(Slice(image, empty, name, "covid_ct_md_free", f"{name}_{index:03d}"))
+            slices.append(Slice(image, empty, name, source, f"{name}_{index:03d}"))
+    return slices
+
+
+def unlabelled(root: Path) -> list[Slice]:
+    """Slices of a "COVID or not" collection (folders ``covid`` and ``noncovid``), without masks.
+
+    A patient number ``pNNN`` in the file name is used where there is one; otherwise every slice
+    is its own patient.
+    """
+    slices = []
+    for path in sorted(root.glob("*covid/*.jpg")):
+        number = re.search(r"_(p\d+)_", path.name)
+        patient = f"{root.name}_{path.parent.name}_{number.group(1) if number else path.stem}"
+        image = read_grey(path)
+        slices.append(Slice(image, np.zeros_like(image), patient, root.name, path.name))
     return slices
