@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,7 @@ def evaluate_slices(
     *,
     protocol: str = "refnet",
     device: str = "auto",
+    flips: bool | None = None,
     maps: Path | None = None,
     curves: Path | None = None,
     progress: Progress = no_progress,
@@ -80,6 +81,8 @@ def evaluate_slices(
         Name of an installed lesion model with one class; None: the default one.
     images, masks
         Folders of 8-bit grey pictures, paired by name without suffix.
+    flips
+        Whether each picture's mirror image is looked at too; None: as the model card says.
     maps
         Folder for the probability maps (not stretched) as 8-bit PNG at each mask's own size.
     curves
@@ -104,6 +107,8 @@ def evaluate_slices(
             f"The protocol 'refnet' scores one class; the model '{card.name}' has "
             f"{len(card.classes)}: choose another model."
         )
+    if flips is not None:
+        card = replace(card, inference=replace(card.inference, flips=flips))
     chosen = choose_device(device)
     for folder in (maps, curves):
         _check_apart(folder, images, masks)
@@ -154,6 +159,7 @@ def evaluate_slices(
                 "thresholds": THRESHOLDS,
                 "own_threshold": threshold,
                 "input_size": card.input.size,
+                "inference": asdict(card.inference),
                 "intervals": intervals.describe("image"),
             },
             **summarise(scores, rows),

@@ -13,6 +13,7 @@ from CovidLesionSegLogic.cli.parsing import (
     add_compute_options,
     add_debug_option,
     add_device_option,
+    add_flips_option,
     add_model_option,
     add_progress_option,
 )
@@ -109,6 +110,7 @@ def _add_slices(kinds: Any) -> Parser:
         help="also write precision-recall and F-measure curves, CSV and PNG",
     )
     add_device_option(parser)
+    add_flips_option(parser)
     parser.set_defaults(run=run_slices)
     return parser
 
@@ -152,6 +154,7 @@ def run_slices(args: argparse.Namespace, reporter: Reporter) -> int:
             args.output,
             protocol=args.protocol,
             device=args.device,
+            flips=args.flips,
             maps=args.maps,
             curves=args.curves,
             progress=reporter.progress,
@@ -176,6 +179,7 @@ def run_volumes(args: argparse.Namespace, reporter: Reporter) -> int:
         device=args.device,
         threshold=args.threshold,
         gate=args.gate,
+        flips=args.flips,
         batch_size=args.batch_size,
     )
     check_options(options)

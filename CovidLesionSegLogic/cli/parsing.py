@@ -63,6 +63,17 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_flips_option(parser: argparse.ArgumentParser) -> None:
+    """``--flips``."""
+    parser.add_argument(
+        "--flips",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="look at each slice's mirror image too and average: a little more accurate, twice "
+        "the time (default: as the model's card says)",
+    )
+
+
 def add_compute_options(parser: argparse.ArgumentParser) -> None:
     """Options of every command that runs a network over CTs."""
     add_model_option(parser)
@@ -80,6 +91,7 @@ def add_compute_options(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="probability from which a voxel is lesion (default: as the model's card says)",
     )
+    add_flips_option(parser)
     parser.add_argument(
         "--batch-size",
         type=ranged(int, 0, 10_000, "a whole number of at least 1"),

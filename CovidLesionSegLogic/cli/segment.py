@@ -111,6 +111,7 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
         lungs=getattr(args, "lungs", None),
         regions=getattr(args, "regions", None),
         gate=args.gate,
+        flips=args.flips,
         batch_size=args.batch_size,
         probability=args.probability,
     )

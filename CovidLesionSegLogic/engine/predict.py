@@ -149,8 +149,12 @@ class _Runner:
             # Same answer every time and on every GPU, at full float32 precision.
             cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            logits = self.network.predict_logits(batch.to(self.device))
-            result = torch.sigmoid(logits.float()).cpu()
+            inputs = batch.to(self.device)
+            logits = self.network.predict_logits(inputs).float()
+            if self.card.inference.flips:
+                mirrored = self.network.predict_logits(inputs.flip(-1)).float()
+                logits = (logits + mirrored.flip(-1)) / 2
+            result = torch.sigmoid(logits / self.card.inference.temperature).cpu()
         expected = (len(batch), len(self.card.classes), *batch.shape[-2:])
         if tuple(result.shape) != expected:
             raise InputError(

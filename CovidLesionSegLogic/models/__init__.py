@@ -2,6 +2,7 @@
 
 from CovidLesionSegLogic.models.card import (
     CARD_FORMAT,
+    InferenceSpec,
     InputSpec,
     LesionClass,
     ModelCard,
@@ -24,6 +25,7 @@ __all__ = [
     "CARD_FORMAT",
     "DEFAULT_MODEL",
     "LUNG_MODEL",
+    "InferenceSpec",
     "InputSpec",
     "LesionClass",
     "ModelCard",

@@ -135,6 +135,28 @@ class WeightsSpec:
 
 
 @dataclass(frozen=True)
+class InferenceSpec:
+    """How the network's logits become probabilities.
+
+    Parameters
+    ----------
+    flips
+        The logits of a slice and of its left-right mirror image are averaged: a little more
+        accurate, twice the time.
+    temperature
+        Probability = sigmoid(logit / temperature) (Guo et al., ICML 2017); below 1 it is sharper.
+        Where a map is cut does not change as long as the threshold moves along.
+    """
+
+    flips: bool = False
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        checks.boolean("inference.flips", self.flips)
+        checks.number("inference.temperature", self.temperature, 0.01, 100)
+
+
+@dataclass(frozen=True)
 class PostprocessSpec:
     """What is done to the labels; connected lesions below ``min_volume_ml`` (mL) are removed."""
 
@@ -165,6 +187,7 @@ class ModelCard:
     validation: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
     citation: str = ""
+    inference: InferenceSpec = field(default_factory=InferenceSpec)
     postprocess: PostprocessSpec = field(default_factory=PostprocessSpec)
     format: int = CARD_FORMAT
     folder: Path | None = field(default=None, compare=False, metadata={"stored": False})
@@ -205,6 +228,7 @@ class ModelCard:
         for key, part in (
             ("input", InputSpec),
             ("weights", WeightsSpec),
+            ("inference", InferenceSpec),
             ("postprocess", PostprocessSpec),
         ):
             if key in data:

@@ -30,6 +30,12 @@ def integer(key: str, value: Any, low: int, high: int | None = None) -> None:
         raise ValueError(f"'{key}' must be a whole number {limits}, not {value!r}")
 
 
+def boolean(key: str, value: Any) -> None:
+    """Require true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"'{key}' must be true or false, not {value!r}")
+
+
 def number(key: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
     """Require a finite number in [low, high]."""
     valid = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -29,6 +29,9 @@ class SegmentOptions:
     gate
         Whether the model's slice classifier decides which slices are segmented; None: as the
         model was made. Models that have one are refused in this version, and so is True.
+    flips
+        Whether each slice's mirror image is looked at too, which takes twice as long; None: as
+        the model card says.
     batch_size
         Slices that go through the network together; None: by device.
     probability
@@ -41,6 +44,7 @@ class SegmentOptions:
     lungs: Path | None = None
     regions: Path | None = None
     gate: bool | None = None
+    flips: bool | None = None
     batch_size: int | None = None
     probability: bool = False
 

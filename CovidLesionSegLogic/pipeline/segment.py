@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -175,6 +176,7 @@ def segment_ct(
                 c.name: c.threshold if options.threshold is None else options.threshold
                 for c in card.classes
             },
+            "inference": asdict(card.inference),
             "batch_size": options.batch_size or default_batch_size(device),
             "input": provenance.input_record(ct),
             "device": describe_device(device),
@@ -188,7 +190,7 @@ def segment_ct(
 
 
 def check_options(options: SegmentOptions) -> tuple[ModelCard, torch.device]:
-    """The model and the device that ``options`` name; RequestError when they cannot be had."""
+    """The model, as it will be run, and the device; RequestError when they cannot be had."""
     card = get_card(options.model, "lesion")
     if card.architecture.get("gate"):
         # Run without its gate it would mark slices that it was made to leave out.
@@ -201,6 +203,8 @@ def check_options(options: SegmentOptions) -> tuple[ModelCard, torch.device]:
             f"The model '{card.name}' has no gate (a classifier that decides which slices are "
             "segmented); leave --gate out."
         )
+    if options.flips is not None:
+        card = replace(card, inference=replace(card.inference, flips=options.flips))
     return card, choose_device(options.device)
 
 
