@@ -5,47 +5,104 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from CovidLesionSegLogic.networks import build_network
+from CovidLesionSegLogic.networks.encoders import ENCODERS, build_encoder
 
-from . import lesions, lungs
+from . import lesions, lungs, pseudo, sources
+from .distill import Distillation, distill
 from .export import export_model
 from .imagenet import resnet50_state_dict
 from .trainer import Schedule, Trainer
 
+TEACHER = {"stride_at": "1x1"}
+REFNET = {"network": "refnet", "encoder": "resnet50", "encoder_options": TEACHER}
+
 
 def train_lesions(args: argparse.Namespace) -> None:
-    """Ref-Net with a ResNet-50 that knows ImageNet."""
-    torch.manual_seed(0)
-    network = build_network(
-        {"network": "refnet", "encoder": "resnet50", "encoder_options": {"stride_at": "1x1"}}
-    )
+    """Ref-Net with a ResNet-50 that knows ImageNet, or from an earlier run."""
+    torch.manual_seed(args.seed)
+    network = build_network(REFNET)
     if args.start:
-        state = torch.load(args.start, map_location="cpu", weights_only=True)
-        network.load_state_dict(state["network"])
+        network.load_state_dict(_weights(args.start))
     else:
         encoder = network.get_submodule("encoder")
         encoder.load_state_dict(resnet50_state_dict(args.imagenet))
-    training, validation = lesions.split(lesions.load_slices(args.data, true_hu=args.true_hu))
+    every = lesions.load_slices(args.data, true_hu=args.true_hu)
+    training, validation = lesions.split(every)
+    if args.all_patients:  # nothing is left to judge by: only for a recipe that was validated
+        training = every
+    if args.pseudo:
+        training = training + pseudo.read_slices(args.pseudo)
     schedule = Schedule(
         steps=args.steps,
         learning_rate=args.learning_rate or 2e-4,
         encoder_factor=0.5,
-        warmup=150,
-        validate_every=200,
+        warmup=args.warmup,
+        validate_every=300,
         save_every=100,
     )
     Trainer(
         network,
         schedule,
-        make_batch=lesions.LesionBatches(training),
+        make_batch=lesions.LesionBatches(training, seed=args.seed),
         loss=lesions.refnet_batch_loss,
         validate=lesions.LesionValidation(validation),
         folder=args.run,
         freeze_encoder_norm=True,
     ).run()
+
+
+def mark_slices(args: argparse.Namespace) -> None:
+    """Have a trained Ref-Net mark the slices that nobody outlined."""
+    network = build_network(REFNET).eval()
+    network.load_state_dict(_weights(args.teacher))
+    pool = [
+        *sources.covid_ct_md(args.data / "covid_ct_md", infected=True)[::2],
+        *sources.unlabelled(args.data / "slices_sarscov2ct"),
+        # Up to 13 neighbouring slices per patient there: every fourth is enough.
+        *sources.unlabelled(args.data / "slices_song")[::4],
+    ]
+    # 288 pixels: the collections come at 224 to 256.
+    marked = pseudo.pseudo_label(pool, lambda image: lesions.predict_slice(network, image, 288))
+    pseudo.save_slices(marked, args.output)
+
+
+def distill_encoder(args: argparse.Namespace) -> None:
+    """Teach an encoder the features of the ImageNet ResNet-50 on slices, without labels."""
+    torch.manual_seed(args.seed)
+    teacher = build_encoder("resnet50", **TEACHER)
+    teacher.load_state_dict(resnet50_state_dict(args.imagenet))
+    # Not the 100-slice set: the tables test on a part of it.
+    pool = [
+        *sources.zenodo20(args.data / "zenodo20"),
+        *sources.medseg_lesions(args.data / "medseg_volumes"),
+        *sources.unlabelled(args.data / "slices_sarscov2ct"),
+        *sources.unlabelled(args.data / "slices_song"),
+    ]
+    pool = [s for s in pool if s.patient not in lesions.VALIDATION_PATIENTS]
+    mixture = {s.source: 1.0 for s in pool}
+    batches = lesions.LesionBatches(
+        pool, mixture=mixture, batch_size=args.batch_size, sizes=(args.size,), seed=args.seed
+    )
+    schedule = Schedule(
+        steps=args.steps,
+        learning_rate=args.learning_rate or 1e-3,
+        average=0.99,
+        warmup=args.warmup,
+        validate_every=100,
+        save_every=100,
+    )
+    distill(
+        Distillation(build_encoder(args.encoder), teacher),
+        batches,
+        schedule,
+        args.run,
+        held_out=batches(args.steps + 1),
+    )
 
 
 def train_lungs(args: argparse.Namespace) -> None:
@@ -69,29 +126,48 @@ def train_lungs(args: argparse.Namespace) -> None:
     ).run()
 
 
+def _weights(checkpoint: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)["network"]
+    return state
+
+
 def main() -> None:
-    """Parse the command line and train or export."""
+    """Parse the command line and train, mark, distill or export."""
     parser = argparse.ArgumentParser(
         prog="python -m CovidLesionSegLogic.learn", description=__doc__
     )
     commands = parser.add_subparsers(required=True)
-    for name, function in (("lesions", train_lesions), ("lungs", train_lungs)):
+    trainings = {"lesions": train_lesions, "lungs": train_lungs, "distill": distill_encoder}
+    for name, function in trainings.items():
         command = commands.add_parser(name, help=function.__doc__)
         command.add_argument("--data", type=Path, required=True, help="folder of the data sets")
         command.add_argument("--run", type=Path, required=True, help="folder of the checkpoints")
         command.add_argument("--steps", type=int, required=True)
         command.add_argument("--learning-rate", type=float, help="peak of the schedule")
+        command.add_argument("--warmup", type=int, default=150, help="steps")
         command.add_argument("--threads", type=int, default=2)
+        command.add_argument("--seed", type=int, default=0)
         command.set_defaults(function=function)
-        if name == "lesions":
-            start = command.add_mutually_exclusive_group(required=True)
-            start.add_argument(
-                "--imagenet", type=Path, help="model.json of the TensorFlow.js model"
-            )
-            start.add_argument("--start", type=Path, help="best.pt of an earlier run")
-            command.add_argument(
-                "--true-hu", action="store_true", help="add lesion-free slices of covid_ct_md"
-            )
+    imagenet: dict[str, Any] = {"type": Path, "help": "model.json of the TensorFlow.js ResNet-50"}
+    lesion = commands.choices["lesions"]
+    start = lesion.add_mutually_exclusive_group(required=True)
+    start.add_argument("--imagenet", **imagenet)
+    start.add_argument("--start", type=Path, help="best.pt of an earlier run")
+    lesion.add_argument("--true-hu", action="store_true", help="add free slices of covid_ct_md")
+    lesion.add_argument("--pseudo", type=Path, help="slices marked by 'mark'")
+    lesion.add_argument(
+        "--all-patients", action="store_true", help="train on the validation patients too"
+    )
+    student = commands.choices["distill"]
+    student.add_argument("--imagenet", required=True, **imagenet)
+    student.add_argument("--encoder", choices=sorted(ENCODERS), required=True)
+    student.add_argument("--batch-size", type=int, default=8)
+    student.add_argument("--size", type=int, default=192)
+    mark = commands.add_parser("mark", help=mark_slices.__doc__)
+    mark.add_argument("teacher", type=Path, help="best.pt of a run")
+    mark.add_argument("output", type=Path, help=".npz")
+    mark.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    mark.set_defaults(function=mark_slices)
     export = commands.add_parser("export", help="write released weights and their card")
     export.add_argument("checkpoint", type=Path)
     export.add_argument("template", type=Path, help="card without its weights entry")

@@ -45,7 +45,7 @@ class Confidence:
     unsure_share: float = 0.35
     unsure_area: float = 0.005
 
-    def accepts(self, soft: NDArray[np.float32]) -> bool:
+    def accepts(self, soft: NDArray[np.floating]) -> bool:
         """True where the map is sure enough; ``soft`` is (H, W), 0..1."""
         unsure = int((np.abs(soft - self.threshold) < self.band).sum())
         marked = int((soft > self.threshold).sum())
