@@ -8,6 +8,7 @@ from typing import Any
 from .blocks import SegmentationNetwork, parameter_count
 from .lungnet import LungNet
 from .refnet import RefNet
+from .registry import build_named
 
 NETWORKS: dict[str, type[SegmentationNetwork]] = {"refnet": RefNet, "lungnet": LungNet}
 
@@ -17,10 +18,8 @@ __all__ = ["NETWORKS", "SegmentationNetwork", "build_network", "parameter_count"
 def build_network(architecture: Mapping[str, Any]) -> SegmentationNetwork:
     """The network a model card describes: ``{"network": NAME, ...keyword options}``.
 
-    Raises ValueError when the name is not known.
+    Raises ValueError, naming the known ones, when the name is not known. The networks that the
+    papers compare with are in ``networks.peers`` and are not built here: a model card never names
+    one.
     """
-    options = dict(architecture)
-    name = options.pop("network", None)
-    if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
-    return NETWORKS[name](**options)
+    return build_named(NETWORKS, architecture)

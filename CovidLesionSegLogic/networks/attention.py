@@ -48,15 +48,16 @@ class AttentionPosition(nn.Module):
     """Channel attention, spatial attention, and a first map of the lesions.
 
     ``forward`` takes (B, C, H, W) and returns the feature of the same shape and logits
-    (B, 1, H, W).
+    (B, 1, H, W), or None with ``predict`` off: at levels other than the coarsest (Table 3) the
+    context exploration of that level makes the map.
     """
 
-    def __init__(self, channels: int, n_classes: int = 1) -> None:
+    def __init__(self, channels: int, n_classes: int = 1, *, predict: bool = True) -> None:
         super().__init__()
         self.channel = ChannelAttention()
         self.spatial = SpatialAttention(channels)
-        self.map = nn.Conv2d(channels, n_classes, 7, padding=3)
+        self.map = nn.Conv2d(channels, n_classes, 7, padding=3) if predict else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         y = self.spatial(self.channel(x))
-        return y, self.map(y)
+        return y, None if self.map is None else self.map(y)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -54,13 +57,24 @@ class Encoder(nn.Module):
 
     ``forward`` returns five features, finest first. ``channels[i]`` and ``strides[i]`` describe
     feature i; networks take their own sizes from these, never from constants.
+
+    A state dict in the public layout loads strictly: what starts with ``classifier`` is the public
+    model's image classifier, which is not built here, and is passed over.
     """
 
     channels: tuple[int, int, int, int, int]
     strides: tuple[int, int, int, int, int]
+    classifier = "fc."
 
     def forward(self, x: Tensor) -> list[Tensor]:
         raise NotImplementedError
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As in torch, without the entries of the public model's classifier."""
+        kept = {k: v for k, v in state_dict.items() if not k.startswith(self.classifier)}
+        return super().load_state_dict(kept, strict=strict, assign=assign)
 
 
 class ResidualEncoder(Encoder):

@@ -7,8 +7,13 @@ from typing import Any
 from .blocks import Encoder
 from .res2net import Res2Net50
 from .resnet import ResNet50
+from .vgg import VGG16
 
-ENCODERS: dict[str, type[Encoder]] = {"resnet50": ResNet50, "res2net50": Res2Net50}
+ENCODERS: dict[str, type[Encoder]] = {
+    "resnet50": ResNet50,
+    "res2net50": Res2Net50,
+    "vgg16": VGG16,
+}
 
 
 def build_encoder(name: str, **options: Any) -> Encoder:

@@ -13,6 +13,8 @@ from .encoders import build_encoder
 
 Level = Literal["f2", "f3", "f4", "f5"]
 LEVELS: tuple[Level, ...] = ("f2", "f3", "f4", "f5")
+# Widths of Ref-Net's own modules, the same whatever the encoder ("the same network parameter
+# settings", section 3.2): the reduction brings the encoder's channels to these.
 REDUCED = {"f2": 64, "f3": 128, "f4": 256, "f5": 512}
 
 
@@ -22,16 +24,20 @@ class RefNet(SegmentationNetwork):
     Parameters
     ----------
     encoder
-        Name of the encoder: "res2net50" (the paper's) or "resnet50".
+        Name of the encoder: "res2net50" (the paper's), "resnet50" or "vgg16" (Table 2).
     encoder_options
         Keyword options of the encoder.
     edge
         Edge attention module on f2, supervised by the lesion's border (section 2.2).
     attention
         The level whose reduced feature passes through the attention position module, "f5" in the
-        paper (Table 3), or None to leave the module out (Table 4).
+        paper, or None to leave the module out (Table 4). At f2, f3 or f4 (Table 3) its output is
+        the current feature of that level's context exploration, and f5 goes to the first context
+        exploration directly, with a map of its own (section 3.3).
     context
         Context exploration at f4, f3 and f2; without it the map of f5 is the prediction.
+
+    Raises ValueError for attention at a level that has no effect on the prediction.
     """
 
     n_classes = 1
@@ -46,12 +52,18 @@ class RefNet(SegmentationNetwork):
         context: bool = True,
     ) -> None:
         super().__init__()
+        if attention is not None and attention not in LEVELS:
+            raise ValueError(f"unknown level {attention!r}; known: {', '.join(LEVELS)}")
+        if attention not in (None, "f5") and not context:
+            raise ValueError(f"attention at {attention} has no effect without context exploration")
         self.encoder = build_encoder(encoder, **(encoder_options or {}))
         channels = dict(zip(LEVELS, self.encoder.channels[1:], strict=True))
-        used = LEVELS if context else tuple(lv for lv in LEVELS if lv in ("f5", attention))
+        used = LEVELS if context else LEVELS[-1:]
         self.reduce = nn.ModuleDict({lv: conv_bn_relu(channels[lv], REDUCED[lv], 3) for lv in used})
         self.attention_level = attention
-        self.attention = AttentionPosition(REDUCED[attention]) if attention else None
+        self.attention = (
+            AttentionPosition(REDUCED[attention], predict=attention == "f5") if attention else None
+        )
         self.map5 = nn.Conv2d(REDUCED["f5"], 1, 7, padding=3) if attention != "f5" else None
         self.context = nn.ModuleDict(
             {
@@ -67,7 +79,7 @@ class RefNet(SegmentationNetwork):
 
         Keys: "m5" always; "m4", "m3", "m2" with context exploration; "edge" with edge attention.
         """
-        check_input(x, 32)
+        check_input(x, self.encoder.strides[-1])
         features = dict(zip(LEVELS, self.encoder(x)[1:], strict=True))
         reduced = {lv: reduce(features[lv]) for lv, reduce in self.reduce.items()}
         attended_map = None
