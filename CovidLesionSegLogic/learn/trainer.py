@@ -3,79 +3,60 @@
 from __future__ import annotations
 
 import copy
-import csv
+import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from CovidLesionSegLogic.ct import atomic_path
+from CovidLesionSegLogic.engine import Cancel, Progress, no_progress
+from CovidLesionSegLogic.errors import CancelledError, RequestError
+
+from .checkpoint import RunFolder
+from .precision import resolve_precision
+from .schedule import Schedule
+
+__all__ = ["Schedule", "Trainer"]
 
 logger = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train.
-
-    Attributes
-    ----------
-    steps, warmup
-        Optimiser steps in all, and those of the linear warm-up; cosine decay follows.
-    learning_rate, encoder_factor
-        Peak rate, and its factor for parameters under ``encoder.`` (pretrained ones move less).
-    clip
-        Element-wise gradient clip.
-    average
-        Decay of the exponential moving average of the weights, which is what gets released.
-    validate_every, save_every
-        In steps.
-    precision
-        "float32" or "bfloat16" (autocast; weights and losses stay float32).
-    """
-
-    steps: int
-    learning_rate: float = 1.5e-4
-    encoder_factor: float = 1.0
-    warmup: int = 100
-    weight_decay: float = 1e-4
-    clip: float = 0.5
-    average: float = 0.998
-    validate_every: int = 500
-    save_every: int = 200
-    precision: str = "bfloat16"
-
-    def rate(self, step: int) -> float:
-        """Factor on the learning rate at ``step``, from 0 to 1."""
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+# How often a run saves does not change what it computes.
+FREE_TO_DIFFER = ("save_every",)
 
 
 class Trainer(Generic[Batch]):
     """Trains ``network``; killed at any moment, it goes on from its last checkpoint.
 
-    Batches are drawn by step number, so that a resumed run sees the same batches.
+    On a CPU, a run that was killed and gone on with ends with the same bits as one that was not:
+    batches are drawn by step number, and the state of PyTorch's random numbers is kept.
 
     Parameters
     ----------
     make_batch
-        Step number to batch; called in a background thread, one step ahead.
+        Step number to batch; called in a background thread, one step ahead. It must not draw from
+        PyTorch's global random numbers.
     loss
         (network, batch) to scalar loss, called under autocast.
     validate
         Averaged network to figures by name; a higher ``score`` is better.
     folder
         Checkpoint ``last.pt``, best averaged weights ``best.pt``, log ``log.csv``.
+    freeze_encoder_norm
+        Keep the batch-norm statistics of ``network.encoder`` as they are.
+    device
+        Where to train; None: where the network is.
+    progress, cancel
+        Stage "train" counts steps; cancelling saves a checkpoint and raises CancelledError.
+    record
+        What else the run depends on (split, data, architecture, seed), JSON-like. It is kept in
+        the checkpoint, and a run that differs is not gone on with.
     """
 
     def __init__(
@@ -88,13 +69,22 @@ class Trainer(Generic[Batch]):
         validate: Callable[[nn.Module], dict[str, float]],
         folder: Path,
         freeze_encoder_norm: bool = False,
+        device: torch.device | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        record: Mapping[str, Any] | None = None,
     ) -> None:
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = device or next(network.parameters()).device
+        self.network = network.to(  # type: ignore[call-overload]
+            self.device, memory_format=torch.channels_last
+        )
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
         self.schedule = schedule
         self.make_batch, self.loss, self.validate = make_batch, loss, validate
-        self.folder = folder
+        self.files = RunFolder(folder)
         self.freeze_encoder_norm = freeze_encoder_norm
+        self.progress, self.cancel = progress or no_progress, cancel or Cancel()
+        self.record = dict(record or {})
         groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
         for name, parameter in network.named_parameters():
             groups[name.startswith("encoder.")].append(parameter)
@@ -103,54 +93,100 @@ class Trainer(Generic[Batch]):
             for encoder, parameters in groups.items()
             if parameters
         ]
-        self.optimiser = torch.optim.AdamW(
+        optimiser = torch.optim.AdamW if schedule.optimiser == "adamw" else torch.optim.Adam
+        self.optimiser = optimiser(
             [{"params": p} for p in groups.values() if p], weight_decay=schedule.weight_decay
         )
+        self.precision = resolve_precision(schedule.precision, self.device)
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.precision == "float16")
         self.step = 0
-        self.best = -math.inf
+        self.best, self.best_step = -math.inf, None  # type: float, int | None
+        self.log: list[dict[str, float]] = []
+        self.mean_loss, self.counted = 0.0, 0
+        self.saved: int | None = None
 
-    def run(self) -> None:
-        """Train from the last checkpoint, if there is one, to the end of the schedule."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def run(self, *, restart: bool = False) -> None:
+        """Train from the last checkpoint, if there is one, to the end of the schedule.
+
+        Parameters
+        ----------
+        restart
+            Take away an earlier run in the folder and start at its first step.
+
+        Raises
+        ------
+        RequestError
+            The folder holds a run with another schedule or record (the message names what
+            differs), or the loss is no number any more.
+        InputError
+            The checkpoint cannot be read.
+        CancelledError
+            Stopping was asked for; the checkpoint is of the step it stopped at.
+        """
+        self.files.prepare(restart=restart)
         self._resume()
-        started, first = time.monotonic(), self.step
-        mean_loss = 0.0
+        started, first, steps = time.monotonic(), self.step, self.schedule.steps
         with ThreadPoolExecutor(1) as pool:
-            upcoming = pool.submit(self.make_batch, self.step)
-            while self.step < self.schedule.steps:
-                batch = upcoming.result()
-                upcoming = pool.submit(self.make_batch, self.step + 1)
+            upcoming = pool.submit(self._next_batch, self.step)
+            while True:
+                self.progress("train", self.step, steps)
+                try:
+                    self._validate_and_save()
+                    if self.step >= steps:
+                        upcoming.cancel()
+                        return
+                    self.cancel.check()
+                except CancelledError:
+                    self._save()
+                    raise
+                batch = self._to_device(upcoming.result())
+                upcoming = pool.submit(self._next_batch, self.step + 1)
                 value = self._train_step(batch)
-                mean_loss += (value - mean_loss) / min(50, self.step - first + 1)
+                self.counted += 1
+                self.mean_loss += (value - self.mean_loss) / min(50, self.counted)
                 self.step += 1
-                last = self.step == self.schedule.steps
                 if self.step % 20 == 0:
                     pace = (time.monotonic() - started) / (self.step - first)
-                    logger.info("step %d loss %.4f %.2f s/step", self.step, mean_loss, pace)
-                if last or self.step % self.schedule.validate_every == 0:
-                    self._validate(mean_loss)
-                if last or self.step % self.schedule.save_every == 0:
-                    self._save("last.pt", self._state())
+                    logger.info("step %d loss %.4f %.2f s/step", self.step, self.mean_loss, pace)
+
+    def _next_batch(self, step: int) -> Batch | None:
+        if step >= self.schedule.steps:
+            return None
+        batch = self.make_batch(step)
+        # Page-locked memory lets the copy to the GPU overlap with computing.
+        return _map_tensors(batch, Tensor.pin_memory) if self.device.type == "cuda" else batch
+
+    def _to_device(self, batch: Any) -> Any:
+        if self.device.type == "cpu":
+            return batch
+        return _map_tensors(batch, lambda t: t.to(self.device, non_blocking=True))
 
     def _train_step(self, batch: Batch) -> float:
         self.network.train()
         if self.freeze_encoder_norm:
-            for module in self.network.encoder.modules():
+            for module in self.network.get_submodule("encoder").modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         factor = self.schedule.rate(self.step)
         for group, rate in zip(self.optimiser.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * factor
-        reduced = self.schedule.precision == "bfloat16"
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
+        reduced = self.precision != "float32"
+        dtype = getattr(torch, self.precision) if reduced else None
+        with torch.autocast(self.device.type, dtype=dtype, enabled=reduced):
             loss = self.loss(self.network, batch)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} at step {self.step}")
+            raise RequestError(
+                f"The loss became {value} at step {self.step}: choose a lower learning rate (or "
+                "float32 precision) and start over."
+            )
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_value_(self.network.parameters(), self.schedule.clip)
-        self.optimiser.step()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
+        if self.schedule.clip:
+            nn.utils.clip_grad_value_(self.network.parameters(), self.schedule.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
         self._average()
         return value
 
@@ -165,43 +201,110 @@ class Trainer(Generic[Batch]):
             else:
                 value.copy_(theirs[name])
 
-    def _validate(self, loss: float) -> None:
-        figures = self.validate(self.averaged)
-        row = {"step": self.step, "loss": round(loss, 4)}
+    def _validate_and_save(self) -> None:
+        """What is due at the present step and was not done before a kill."""
+        if self.step == 0:
+            return
+        s, last, better = self.schedule, self.step == self.schedule.steps, False
+        seen = bool(self.log) and self.log[-1]["step"] == self.step
+        if not seen and (last or self.step % s.validate_every == 0):
+            better = self._validate()
+        if better or (self.saved != self.step and (last or self.step % s.save_every == 0)):
+            self._save(self.averaged.state_dict() if better else None)
+
+    def _validate(self) -> bool:
+        """Add a row to the log; True where the averaged weights are the best so far."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):  # validation leaves no trace in the training
+            figures = self.validate(self.averaged)
+        row = {"step": self.step, "loss": round(self.mean_loss, 4)}
         row |= {k: round(v, 4) for k, v in figures.items()}
         logger.info("validation %s", row)
-        path = self.folder / "log.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-        if figures["score"] > self.best:
-            self.best = figures["score"]
-            self._save("best.pt", {"network": self.averaged.state_dict(), "step": self.step})
+        self.log.append(row)
+        # The first weights are the best even where their score is no number.
+        better = self.best_step is None or figures["score"] > self.best
+        if better:
+            score = figures["score"]
+            self.best, self.best_step = (-math.inf if math.isnan(score) else score), self.step
+        return better
 
-    def _state(self) -> dict[str, Any]:
-        return {
+    def _save(self, best_weights: Mapping[str, Tensor] | None = None) -> None:
+        state = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device)
+            if self.device.type == "cuda"
+            else None,
             "step": self.step,
             "best": self.best,
+            "best_step": self.best_step,
+            "log": self.log,
+            "mean_loss": self.mean_loss,
+            "counted": self.counted,
             "schedule": asdict(self.schedule),
+            "record": self.record,
         }
-
-    def _save(self, name: str, state: dict[str, Any]) -> None:
-        with atomic_path(self.folder / name) as temporary:
-            torch.save(state, temporary)
+        self.files.save(state, best_weights)
+        self.saved = self.step
 
     def _resume(self) -> None:
-        path = self.folder / "last.pt"
-        if not path.exists():
+        state = self.files.load()
+        if state is None:
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.best = state["step"], state["best"]
+        self._check_same(state)
+        try:
+            self.network.load_state_dict(state["network"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise RequestError(
+                f"The run in {self.files.folder} trains another network: choose another folder, "
+                "or start over with --restart."
+            ) from error
+        if self.scaler.is_enabled() and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
+        self.log, self.saved = state["log"], state["step"]
+        self.mean_loss, self.counted = state["mean_loss"], state["counted"]
         logger.info("resumed at step %d", self.step)
+
+    def _check_same(self, state: Mapping[str, Any]) -> None:
+        ours = {**asdict(self.schedule), **self.record}
+        theirs = {**state["schedule"], **state["record"]}
+        differing = [
+            f"{name} (was {_short(theirs.get(name))}, now {_short(ours.get(name))})"
+            for name in dict.fromkeys([*ours, *theirs])
+            if name not in FREE_TO_DIFFER and ours.get(name) != theirs.get(name)
+        ]
+        if differing:
+            raise RequestError(
+                f"The run in {self.files.folder} differs in {'; '.join(differing)}: go on with "
+                "the same options, choose another folder, or start over with --restart."
+            )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _map_tensors(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """``function`` on every tensor of a batch: a tensor, or a dataclass, list or dict of them."""
+    if isinstance(batch, Tensor):
+        return function(batch)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+        return dataclasses.replace(
+            batch, **{name: _map_tensors(value, function) for name, value in values.items()}
+        )
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(_map_tensors(item, function) for item in batch)
+    if isinstance(batch, dict):
+        return {name: _map_tensors(item, function) for name, item in batch.items()}
+    return batch
