@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,7 @@ def mean_curves(scores: Sequence[SliceScores]) -> dict[str, NDArray[np.float64]]
         "e_measure": np.mean([s.e_measure_curve for s in scores], axis=0),
     }
     for b2 in BETA_SQUARED:
-        curves[f"f_measure_beta2_{b2:g}"] = f_measure(precision, recall, b2).mean(axis=0)
+        curves[f_name(b2)] = f_measure(precision, recall, b2).mean(axis=0)
     return curves
 
 
@@ -74,12 +74,76 @@ def write_curves(scores: Sequence[SliceScores], folder: Path, title: str) -> Non
     def f_measures(axes: Axes) -> None:
         for b2 in BETA_SQUARED:
             label = f"β² = {b2:g}" + (" (Dice)" if b2 == 1 else "")
-            axes.plot(255 * curves["threshold"], curves[f"f_measure_beta2_{b2:g}"], label=label)
+            axes.plot(255 * curves["threshold"], curves[f_name(b2)], label=label)
         axes.set(xlabel="threshold of the stretched map, 0 to 255", ylabel="F-measure")
         axes.legend()
 
     _picture(folder / "precision_recall.png", title, precision_recall)
     _picture(folder / "f_measure.png", title, f_measures)
+
+
+def comparison_rows(
+    models: Mapping[str, Mapping[str, NDArray[np.float64]]],
+) -> list[dict[str, float]]:
+    """Mean curves of several models for a CSV: one row per threshold, a column per model and curve.
+
+    Parameters
+    ----------
+    models
+        By the model's label: "precision" and "sensitivity", (images, 256) each.
+    """
+    columns: dict[str, list[float]] = {"threshold": np.linspace(1, 0, THRESHOLDS).tolist()}
+    for label, curves in models.items():
+        for name, values in _comparable(curves).items():
+            columns[f"{label}, {name}"] = values.tolist()
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def comparison_png(models: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> bytes:
+    """Several models in one picture (PNG): precision-recall, and the F-measure for each beta^2.
+
+    Parameters
+    ----------
+    models
+        As for :func:`comparison_rows`.
+    """
+    import io
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * (1 + len(BETA_SQUARED)), 4.4), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 1 + len(BETA_SQUARED))
+    for label, curves in models.items():
+        mean = _comparable(curves)
+        panels[0].plot(mean["recall"], mean["precision"], label=label)
+        for axes, b2 in zip(panels[1:], BETA_SQUARED, strict=True):
+            axes.plot(np.linspace(255, 0, THRESHOLDS), mean[f_name(b2)], label=label)
+    panels[0].set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), title="precision-recall")
+    for axes, b2 in zip(panels[1:], BETA_SQUARED, strict=True):
+        axes.set(xlabel="threshold of the stretched map, 0 to 255", ylabel="F-measure")
+        axes.set_title(f"F-measure, β² = {b2:g}" + (" (Dice)" if b2 == 1 else ""))
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.set_ylim(0, 1.02)
+    panels[0].legend(loc="lower left")
+    stream = io.BytesIO()
+    canvas.print_png(stream)
+    return stream.getvalue()
+
+
+def f_name(beta_squared: float) -> str:
+    """Name of an F-measure's column."""
+    return f"f_measure_beta2_{beta_squared:g}"
+
+
+def _comparable(curves: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    precision, recall = curves["precision"], curves["sensitivity"]
+    mean = {"precision": precision.mean(axis=0), "recall": recall.mean(axis=0)}
+    for b2 in BETA_SQUARED:
+        mean[f_name(b2)] = f_measure(precision, recall, b2).mean(axis=0)
+    return mean
 
 
 def _picture(path: Path, title: str, draw: Callable[[Axes], None]) -> None:

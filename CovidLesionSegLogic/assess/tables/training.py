@@ -1,0 +1,297 @@
+"""One run of a plan, from its start to its result file."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from CovidLesionSegLogic.assess.tables.build import Starts, build, build_started
+from CovidLesionSegLogic.assess.tables.images import Images, training_slices
+from CovidLesionSegLogic.assess.tables.plan import Evaluation, Job, RunSchedule
+from CovidLesionSegLogic.assess.tables.result import (
+    RESULT,
+    WITH_IMAGES,
+    hardware,
+    lacking,
+    read_json,
+    write_arrays,
+    write_entry,
+)
+from CovidLesionSegLogic.assess.tables.scoring import THRESHOLD, score_network, soft_map
+from CovidLesionSegLogic.ct.atomic import atomic_path
+from CovidLesionSegLogic.engine import Cancel, describe_device
+from CovidLesionSegLogic.pipeline import provenance
+from CovidLesionSegLogic.quantify.export import write_json
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from CovidLesionSegLogic.learn.sources import Slice
+    from CovidLesionSegLogic.learn.trainer import Schedule
+
+TRAINING, WEIGHTS, SECONDS = "training", "weights.pt", "seconds.json"
+Step = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a plan's runs read and write, and on what they compute."""
+
+    data: Path
+    output: Path
+    starts: Starts
+    device: torch.device
+
+    def folder(self, job: Job) -> Path:
+        """The run's own folder."""
+        return self.output / "runs" / job.folder
+
+    def maps(self, job: Job, evaluation: Evaluation) -> Path:
+        """Where the run's soft maps go: they show images."""
+        return self.output / WITH_IMAGES / f"{job.folder}-{evaluation.key}.npz"
+
+
+def clear(place: Place, job: Job) -> None:
+    """Take an earlier run away, whatever it has left."""
+    folder = place.folder(job)
+    for name in (RESULT, WEIGHTS, SECONDS, "entry.json"):
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("scores-*.npz"):
+        path.unlink()
+    if (folder / TRAINING).exists():
+        shutil.rmtree(folder / TRAINING)
+
+
+def perform(job: Job, images: Images, place: Place, *, progress: Step, cancel: Cancel) -> None:
+    """Train (or go on training) and evaluate; the run's folder then holds its result.
+
+    Raises
+    ------
+    CancelledError
+        Stopping was asked for; the next call goes on.
+    InputError, RequestError
+        The run cannot be done: weights that do not fit, data that are missing.
+    """
+    folder = place.folder(job)
+    result = read_json(folder / RESULT)
+    if result is None:
+        write_entry(folder, job, place.starts.files(job.run))
+        slices = training_slices(place.data, job.run, images, place.starts.slices)
+        _train(job, slices, images, place, progress=progress, cancel=cancel)
+        result = {
+            **(read_json(folder / "entry.json") or {}),
+            "plan": job.plan.name,
+            "run": job.run.name,
+            "seed": job.seed,
+            "counts": images.counts(slices),
+            "training": read_json(folder / SECONDS),
+            "hardware": hardware(),
+            "device": describe_device(place.device),
+            "software": provenance.software_record(),
+            "created": provenance.now(),
+            "weights": ["averaged", "raw"] if needs_raw(job) else ["averaged"],
+            "evaluations": {},
+        }
+    for evaluation in lacking(result, job.evaluations):
+        _evaluate(job, images, place, evaluation, result, progress=progress, cancel=cancel)
+    # Last, and at once: a run without this file is not finished.
+    write_json(result, folder / RESULT)
+    if (folder / TRAINING).exists():  # the optimiser's state is most of what a run occupies
+        shutil.rmtree(folder / TRAINING)
+
+
+def needs_raw(job: Job) -> bool:
+    """Whether a table judges the weights of the last step, too."""
+    return any(not e.average for e in job.evaluations)
+
+
+def to_schedule(schedule: RunSchedule, *, started: bool) -> Schedule:
+    """The trainer's schedule; ``started``: the encoder starts from given weights."""
+    from CovidLesionSegLogic.learn.trainer import Schedule
+
+    half = (max(1, schedule.steps // 2),) if schedule.decay == "steps" else ()
+    return Schedule(
+        steps=schedule.steps,
+        learning_rate=schedule.learning_rate,
+        encoder_factor=schedule.encoder_factor if started else 1.0,
+        warmup=round(schedule.warmup_share * schedule.steps),
+        weight_decay=schedule.weight_decay,
+        clip=schedule.clip,
+        average=schedule.average,
+        validate_every=schedule.validate_every if schedule.choose == "best" else schedule.steps,
+        save_every=100,
+        precision=schedule.precision,
+        optimiser=schedule.optimiser,
+        decay=schedule.decay,
+        decay_at=half,
+    )
+
+
+def _train(
+    job: Job,
+    slices: Sequence[Slice],
+    images: Images,
+    place: Place,
+    *,
+    progress: Step,
+    cancel: Cancel,
+) -> None:
+    import torch
+
+    from CovidLesionSegLogic.learn.lesions import refnet_batch_loss
+    from CovidLesionSegLogic.learn.trainer import Trainer
+
+    folder, schedule = place.folder(job), job.schedule
+    if (folder / WEIGHTS).exists():  # stopped between training and evaluation
+        return
+    torch.manual_seed(job.seed)
+    network = build_started(job.run, place.starts).to(place.device)
+    started = job.run.init != "random"
+    watch = _Stopwatch(folder / SECONDS, progress)
+    trainer = Trainer(
+        network,
+        to_schedule(schedule, started=started),
+        make_batch=_batches(job, slices),
+        loss=refnet_batch_loss,
+        validate=_validation(images, schedule, place.device),
+        folder=folder / TRAINING,
+        freeze_encoder_norm=schedule.freeze_encoder_norm and started,
+        device=place.device,
+        progress=watch.progress,
+        cancel=cancel,
+        record={"entry": job.entry()},
+    )
+    with watch.running():
+        trainer.run()
+    averaged = trainer.averaged.state_dict()
+    if schedule.choose == "best":
+        best = torch.load(folder / TRAINING / "best.pt", map_location="cpu", weights_only=True)
+        averaged = best["network"]
+    state = {"averaged": averaged}
+    if needs_raw(job):
+        state["raw"] = trainer.network.state_dict()
+    with atomic_path(folder / WEIGHTS) as temporary:
+        torch.save(state, temporary)
+
+
+def _batches(job: Job, slices: Sequence[Slice]) -> Callable[[int], Any]:
+    from CovidLesionSegLogic.learn.lesions import LesionBatches
+    from CovidLesionSegLogic.learn.scales import RandomScale, ThreeScales
+
+    schedule = job.schedule
+    batches = LesionBatches(
+        slices,
+        mixture=job.run.data,
+        batch_size=schedule.batch_size,
+        sizes=(schedule.size,),
+        seed=job.seed,
+        sampling=schedule.sampling,
+        augment=job.run.augmentation,
+    )
+    if schedule.scales == "three":
+        return ThreeScales(batches)
+    return RandomScale(batches, seed=job.seed) if schedule.scales == "one" else batches
+
+
+def _validation(
+    images: Images, schedule: RunSchedule, device: torch.device
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Mean Dice at 0.5 over the validation slices; without any, nothing is chosen by a score."""
+    from CovidLesionSegLogic.assess.slices import dice_at
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        if schedule.choose == "last":
+            return {"score": 0.0}
+        dice = [
+            dice_at(soft_map(network, s.image, schedule.size, device=device), s.mask > 0, THRESHOLD)
+            for s in images.validation
+        ]
+        return {"score": float(np.mean([1.0 if d is None else d for d in dice]))}
+
+    return validate
+
+
+class _Stopwatch:
+    """Adds to a file how long a training took and for how many steps, also when it is stopped.
+
+    What a killed process did is not known: ``timed_steps`` then is less than the schedule's.
+    """
+
+    def __init__(self, path: Path, progress: Step) -> None:
+        self._path, self._progress = path, progress
+        self._first: int | None = None
+        self._last = 0
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Hand on, and notice at which step this process began."""
+        self._first = done if self._first is None else self._first
+        self._last = done
+        self._progress(stage, done, total)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Time the body."""
+        before = read_json(self._path) or {"seconds": 0.0, "timed_steps": 0, "sessions": 0}
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            steps = self._last - (self._first or 0)
+            write_json(
+                {
+                    "seconds": before["seconds"] + time.monotonic() - begun,
+                    "timed_steps": before["timed_steps"] + steps,
+                    "sessions": before["sessions"] + 1,
+                },
+                self._path,
+            )
+
+
+def _evaluate(
+    job: Job,
+    images: Images,
+    place: Place,
+    evaluation: Evaluation,
+    result: dict[str, Any],
+    *,
+    progress: Step,
+    cancel: Cancel,
+) -> None:
+    import torch
+
+    from CovidLesionSegLogic.networks import parameter_count
+
+    folder = place.folder(job)
+    state = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
+    network = build(job.run.network)
+    network.load_state_dict(state["averaged" if evaluation.average else "raw"])
+    network.to(place.device)
+
+    def told(done: int, total: int) -> None:
+        cancel.check()
+        progress("evaluate", done, total)
+
+    scores = score_network(
+        network,
+        images.test,
+        job.schedule.size,
+        flips=evaluation.flips,
+        device=place.device,
+        progress=told,
+    )
+    write_arrays(folder / f"scores-{evaluation.key}.npz", scores.curves)
+    write_arrays(place.maps(job, evaluation), scores.maps)
+    result["parameters"] = parameter_count(network)
+    result["evaluations"][evaluation.key] = {
+        "images": scores.images,
+        "seconds": scores.seconds,
+        "precision": "float32",
+    }
