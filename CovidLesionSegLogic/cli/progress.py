@@ -20,6 +20,7 @@ STAGE_NAMES = {
     "phantom": "Making the sample CT",
     "check": "Checking the files",
     "evaluate": "Evaluating",
+    "train": "Training",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from CovidLesionSegLogic.models import ModelCard, WeightsSpec, save_weights, sha
 from CovidLesionSegLogic.networks import build_network
 
 
-def export_model(checkpoint: Path, template: Path, folder: Path) -> ModelCard:
+def export_model(checkpoint: Path, template: Path | Mapping[str, Any], folder: Path) -> ModelCard:
     """Write ``NAME.safetensors`` and ``NAME.json`` into ``folder``.
 
     Parameters
@@ -20,14 +21,18 @@ def export_model(checkpoint: Path, template: Path, folder: Path) -> ModelCard:
     checkpoint
         ``best.pt`` of a training run.
     template
-        A card without its ``weights`` entry (JSON), which is filled in here.
+        A card without its ``weights`` entry, a JSON file or as read from one; it is filled in here.
 
     Raises
     ------
     RuntimeError
         The weights do not fit the architecture the card names.
     """
-    data: dict[str, Any] = json.loads(template.read_text(encoding="utf-8"))
+    data: dict[str, Any] = (
+        json.loads(template.read_text(encoding="utf-8"))
+        if isinstance(template, Path)
+        else dict(template)
+    )
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["network"]
     build_network(data["architecture"]).load_state_dict(state)
     path = folder / f"{data['name']}.safetensors"

@@ -1,0 +1,183 @@
+"""What a training starts from: an installed model, public encoder weights, or nothing."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from CovidLesionSegLogic.errors import InputError, RequestError
+from CovidLesionSegLogic.models import DEFAULT_MODEL, InputSpec, ModelCard, get_card, load_network
+from CovidLesionSegLogic.networks import SegmentationNetwork, build_network
+from CovidLesionSegLogic.networks.encoders import ENCODERS
+
+from .sources import CROP_MARGIN, WINDOW
+
+FILES = (".safetensors", ".pth", ".pt")
+PAPERS_ENCODER = "res2net50"
+# What public classifiers have behind the encoder.
+HEADS = ("fc.", "classifier.", "head.", "last_linear.", "pre_logits.")
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A network ready to be trained.
+
+    Attributes
+    ----------
+    architecture
+        For the model card.
+    input
+        As the network will see slices.
+    pretrained
+        The encoder has learnt something: its batch-norm statistics stay as they are.
+    story
+        Where the weights come from, for the model card.
+    card
+        Of the model that is trained further, if it is one.
+    """
+
+    network: SegmentationNetwork
+    architecture: dict[str, Any]
+    input: InputSpec
+    pretrained: bool
+    story: str
+    card: ModelCard | None = None
+
+
+def build_start(
+    start: str = DEFAULT_MODEL, *, encoder: str | None = None, size: int = 352, seed: int = 0
+) -> Start:
+    """Build the network and load what it starts from.
+
+    Parameters
+    ----------
+    start
+        Name of an installed Ref-Net model; "none": random weights; a file (.safetensors, .pth,
+        .pt): public weights of the encoder (timm, torchvision), loaded as data only.
+    encoder
+        "res2net50", "resnet50" or "vgg16"; None: the model's own, else the paper's, res2net50.
+    size
+        Side of the network's input, a multiple of 32.
+    seed
+        Of the random weights.
+
+    Raises
+    ------
+    RequestError
+        Unknown model or encoder, a model with another encoder, a size that cannot be.
+    InputError
+        The file cannot be read, or does not fit the encoder.
+    """
+    if encoder is not None and encoder not in ENCODERS:
+        raise RequestError(f"There is no encoder '{encoder}'; choose {', '.join(ENCODERS)}.")
+    if size < 32 or size % 32:
+        raise RequestError(f"The size must be a multiple of 32, not {size}.")
+    is_file = Path(start).suffix.lower() in FILES
+    torch.manual_seed(seed)
+    if start != "none" and not is_file:
+        return _from_model(start, encoder, size)
+    architecture = {"network": "refnet", "encoder": encoder or PAPERS_ENCODER}
+    network = build_network(architecture)
+    spec = InputSpec(size=size, window=WINDOW, crop="lungs", margin=CROP_MARGIN)
+    if not is_file:
+        return Start(network, architecture, spec, False, "random weights")
+    path = Path(start).expanduser()
+    _load_encoder(network, read_public_weights(path), path, architecture["encoder"])
+    story = f"public weights of the encoder, {path.name}"
+    return Start(network, architecture, spec, True, story)
+
+
+def _from_model(name: str, encoder: str | None, size: int) -> Start:
+    card = get_card(name, "lesion")
+    own = card.architecture.get("encoder", PAPERS_ENCODER)
+    if card.architecture["network"] != "refnet" or len(card.classes) != 1:
+        raise RequestError(
+            f"The model '{name}' is no Ref-Net with one class and cannot be trained further: "
+            "choose another --start."
+        )
+    if encoder is not None and encoder != own:
+        raise RequestError(
+            f"The model '{name}' has the encoder {own}, not {encoder}: leave --encoder out, or "
+            "choose --start none or a file with weights of that encoder."
+        )
+    network = load_network(card).requires_grad_(True)
+    return Start(
+        network,
+        dict(card.architecture),
+        replace(card.input, size=size),
+        True,
+        f"the model {card.name} {card.version} (weights {card.weights.sha256[:12]})",
+        card,
+    )
+
+
+def read_public_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a .safetensors, .pth or .pt file; nothing in it is executed.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read or holds no weights.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix.lower() == ".safetensors":
+            found: Any = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        SafetensorError,
+    ) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise InputError(
+            f"The weights {path} cannot be read as plain tensors ({reason}): give a state dict "
+            "as .safetensors or .pth."
+        ) from error
+    for key in ("state_dict", "model", "network"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not any(isinstance(v, Tensor) for v in found.values()):
+        raise InputError(f"The file {path} holds no weights: give the encoder's state dict.")
+    return {str(k).removeprefix("module."): v for k, v in found.items() if isinstance(v, Tensor)}
+
+
+def _load_encoder(
+    network: SegmentationNetwork, weights: dict[str, Tensor], path: Path, encoder: str
+) -> None:
+    target = network.get_submodule("encoder")
+    names = target.state_dict().keys()
+    kept = {
+        key.removeprefix("encoder."): value
+        for key, value in weights.items()
+        if not key.startswith(HEADS)
+    }
+    missing = sorted(n for n in names - kept.keys() if not n.endswith("num_batches_tracked"))
+    unknown = sorted(kept.keys() - names)
+    try:
+        target.load_state_dict(kept, strict=False)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()[:160]
+        raise InputError(_misfit(path, encoder, reason)) from error
+    if missing or unknown:
+        what = f"it lacks {missing[0]}" if missing else f"it has {unknown[0]}"
+        raise InputError(_misfit(path, encoder, what))
+
+
+def _misfit(path: Path, encoder: str, reason: str) -> str:
+    return (
+        f"The weights {path} do not fit the encoder {encoder} ({reason}): choose the --encoder "
+        "they were made for (timm res2net50d and resnet50, torchvision vgg16)."
+    )

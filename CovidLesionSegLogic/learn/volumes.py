@@ -1,0 +1,191 @@
+"""A user's own CT volumes with lesion masks, as the slices that the engine would show a network."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from CovidLesionSegLogic.ct import read_ct, read_labels, to_canonical, window
+from CovidLesionSegLogic.ct.cases import Case, check_case
+from CovidLesionSegLogic.ct.volume import CTVolume
+from CovidLesionSegLogic.engine import Cancel, Progress, lung_box, no_progress
+from CovidLesionSegLogic.errors import InputError
+from CovidLesionSegLogic.pipeline import SegmentOptions
+from CovidLesionSegLogic.pipeline.lung_stage import find_lungs
+
+from .folder import FREE_SOURCE, SMALLEST, SOURCE, Problems, patient_rule
+from .sources import CROP_MARGIN, WINDOW, Slice
+
+logger = logging.getLogger(__name__)
+MINIMUM_LUNG_MM2 = 400.0
+"""Slices with less lung than this are left out, unless they have lesion."""
+LARGEST_SHARE_OUTSIDE = 0.02
+
+
+def load_volumes(
+    cases: Sequence[Case],
+    *,
+    device: torch.device,
+    patient: str | None = None,
+    hu_window: tuple[float, float] = WINDOW,
+    margin: float = CROP_MARGIN,
+    progress: Progress = no_progress,
+    cancel: Cancel | None = None,
+    notice: Callable[[str], None] = logger.warning,
+) -> list[Slice]:
+    """Axial slices with lung, cropped to the lungs, 8-bit in ``hu_window``.
+
+    All files are checked before the first lung network runs. Lungs are found as in segmentation
+    where no mask is given. Every label over 0 is lesion.
+
+    Parameters
+    ----------
+    device
+        For the lung network.
+    patient
+        Regular expression that finds the patient in a CT's path; None: each CT is a patient.
+    hu_window
+        (low, high), HU.
+    margin
+        Around the lungs, as a fraction of their box's side.
+    progress
+        Stages "check" and "read" count volumes; "lungs" comes between.
+    notice
+        Told in a sentence what is doubtful but used.
+
+    Raises
+    ------
+    RequestError
+        ``patient`` is no regular expression.
+    InputError
+        Anything cannot be used; all problems are told at once.
+    """
+    cancel = cancel or Cancel()
+    patients = _patients(cases, patient)
+    problems = Problems("The training volumes")
+    for done, case in enumerate(cases):
+        cancel.check()
+        progress("check", done, len(cases))
+        _check(case, problems)
+    if None in patients:
+        for case, name in zip(cases, patients, strict=True):
+            if name is None:
+                problems.add("--patient matches nothing in its path: correct it", str(case.ct))
+    problems.check()
+    progress("check", len(cases), len(cases))
+
+    slices: list[Slice] = []
+    for done, (case, name) in enumerate(zip(cases, patients, strict=True)):
+        cancel.check()
+        progress("read", done, len(cases))
+        assert name is not None
+        try:
+            slices += _slices(
+                case,
+                name,
+                device=device,
+                hu_window=hu_window,
+                margin=margin,
+                progress=progress,
+                cancel=cancel,
+                notice=notice,
+            )
+        except InputError as error:
+            problems.sentences.append(str(error).rstrip("."))
+    progress("read", len(cases), len(cases))
+    if slices and not any(s.mask.any() for s in slices):
+        problems.sentences.append("no lesion mask marks anything: give masks with lesion over 0")
+    problems.check()
+    return slices
+
+
+def _patients(cases: Sequence[Case], pattern: str | None) -> list[str | None]:
+    rule = patient_rule(pattern)
+    if pattern is not None:
+        return [rule(str(case.ct)) for case in cases]
+    names = [case.ct.name.split(".")[0] for case in cases]
+    counts = Counter(names)
+    return [
+        name if counts[name] == 1 else str(case.ct) for name, case in zip(names, cases, strict=True)
+    ]
+
+
+def _check(case: Case, problems: Problems) -> None:
+    try:
+        check_case(case)
+    except InputError as error:
+        problems.sentences.append(str(error).rstrip("."))
+
+
+def _slices(
+    case: Case,
+    patient: str,
+    *,
+    device: torch.device,
+    hu_window: tuple[float, float],
+    margin: float,
+    progress: Progress,
+    cancel: Cancel,
+    notice: Callable[[str], None],
+) -> list[Slice]:
+    ct = read_ct(case.ct)
+    canonical, reorientation = to_canonical(ct)
+    lesion = reorientation.apply(read_labels(case.lesion, ct)) > 0
+    lungs = find_lungs(
+        ct,
+        canonical,
+        reorientation,
+        SegmentOptions(lungs=case.lung),
+        device=device,
+        progress=progress,
+        cancel=cancel,
+        notice=notice,
+    )
+    for message in (*canonical.warnings, *lungs.warnings):
+        notice(f"{case.ct}: {message}")
+    slices, outside = _cropped(
+        canonical, lesion, lungs.mask, patient, hu_window=hu_window, margin=margin
+    )
+    total = int(lesion.sum())
+    if not total:
+        notice(f"{case.lesion} marks nothing: the whole CT counts as free of lesion.")
+    elif outside > LARGEST_SHARE_OUTSIDE * total:
+        notice(
+            f"{100 * outside / total:.0f} % of the lesion in {case.lesion} lies outside the box "
+            "around the lungs and is not learnt from; check both masks (--lung gives the lungs)."
+        )
+    return slices
+
+
+def _cropped(
+    canonical: CTVolume,
+    lesion: NDArray[np.bool_],
+    lungs: NDArray[np.uint8],
+    patient: str,
+    *,
+    hu_window: tuple[float, float],
+    margin: float,
+) -> tuple[list[Slice], int]:
+    """Slices of one CT, and the lesion voxels that are in none of them."""
+    pixel = canonical.spacing[0] * canonical.spacing[1]
+    slices: list[Slice] = []
+    outside = int(lesion.sum())
+    for k in range(len(lungs)):
+        box = lung_box(lungs[k], margin)
+        if box is None or min(box.size) < SMALLEST:
+            continue
+        mask = lesion[k][box.slices].astype(np.uint8)
+        if not mask.any() and np.count_nonzero(lungs[k]) * pixel < MINIMUM_LUNG_MM2:
+            continue
+        outside -= int(mask.sum())
+        hu = np.nan_to_num(canonical.array[k][box.slices].astype(np.float32), nan=hu_window[0])
+        grey = (window(hu, *hu_window) * 255).round().astype(np.uint8)
+        source = SOURCE if mask.any() else FREE_SOURCE
+        slices.append(Slice(grey, mask, patient, source, f"{Path(patient).name}_{k:03d}"))
+    return slices, outside
