@@ -127,7 +127,8 @@ def comparison_png(models: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> b
     for axes in panels:
         axes.grid(alpha=0.3)
         axes.set_ylim(0, 1.02)
-    panels[0].legend(loc="lower left")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, len(labels)))
     stream = io.BytesIO()
     canvas.print_png(stream)
     return stream.getvalue()

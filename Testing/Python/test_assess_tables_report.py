@@ -124,7 +124,7 @@ def test_the_report_quotes_the_paper_and_says_what_it_is(plan, output, tmp_path)
     assert "0.400 (0.300 to 0.500)<br>paper **0.100**" in text
     assert "Ours is shorter than the paper's" in text
     assert "2 optimiser steps of 2 slices, fixed size of 64 pixels" in text
-    assert "Made-up CPU, 2 cores, 1 threads" in text
+    assert "Made-up CPU, 2 cores, 1 thread; the networks ran on cpu" in text
     assert "2 of 3 runs of the plan 'small' are finished" in text
     assert "3 of 3 patients, none of them trained on" in text
     assert "β² = 0.3 and 1" in text
@@ -177,9 +177,9 @@ def test_seeds_are_averaged_image_by_image(output):
 
 def test_ranks_and_their_sentence(plan, output):
     order = order_of(plan.tables["T1"], gather(plan, output))
-    assert order.labels == ("U-Net, 2", "U-Net, 3")
+    assert order.labels == ("U-Net (2)", "U-Net (3)")
     sentence = order_sentence(order, 2)
-    assert "both put 'U-Net, 3' first; 1 of 1 pairs" in sentence
+    assert "both put 'U-Net (3)' first; 1 of 1 pairs" in sentence
     assert "τ" not in sentence  # two rows have no rank correlation worth a number
 
 
@@ -206,7 +206,7 @@ def test_of_an_error_the_smallest_is_first():
 def test_clear_differences_are_counted(plan, output):
     sentence = difference_sentence(plan.tables["T1"], gather(plan, output))
     assert "1 of 1 other rows" in sentence
-    assert "below it: U-Net, 2" in sentence
+    assert "below it: U-Net (2)" in sentence
     (output / "runs" / "wide" / "result.json").unlink()
     assert "was not run" in difference_sentence(plan.tables["T1"], gather(plan, output))
 

@@ -129,12 +129,12 @@ def test_steps_are_overridden_and_told(data, plan, tmp_path, capsys):
     more = ("--tables", "T1", "--only", "wide", "--steps", "1")
     assert main(request_line(plan, data, output, *more)) == 0
     assert result_of(output, "wide")["entry"]["schedule"]["steps"] == 1
-    assert "1 optimiser steps of 2 slices" in (output / "report.md").read_text(encoding="utf-8")
+    assert "1 optimiser step of 2 slices" in (output / "report.md").read_text(encoding="utf-8")
     assert main(request_line(plan, data, output, "--only", "wide")) == 2
     assert "schedule.steps changed" in capsys.readouterr().err
     line = ["tables", "refnet", "--plan", str(plan), "-o", str(output), "--report"]
     assert main(line) == 0  # a report tells the steps that were done
-    assert "1 optimiser steps" in (output / "report.md").read_text(encoding="utf-8")
+    assert "1 optimiser step " in (output / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_claimed_run_is_left_to_its_process(data, plan, tmp_path, capsys):

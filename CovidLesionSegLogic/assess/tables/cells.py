@@ -134,7 +134,7 @@ def _effort(judged: Judged, row: Row) -> list[str]:
         str(first["entry"]["init"]),
         str(steps),
         ", ".join(str(r["seed"]) for r in judged.results),
-        f"{seconds:.0f}" if timed else f"{seconds:.0f} (incomplete)",
+        number(seconds, 1) if timed else f"{number(seconds, 1)} (incomplete)",
         number(testing, 1),
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from CovidLesionSegLogic.assess.tables.plan import Plan
-from CovidLesionSegLogic.assess.tables.summary import Results, schedule_text
+from CovidLesionSegLogic.assess.tables.summary import Results, counted, schedule_text
 
 
 def header_lines(results: Results) -> list[str]:
@@ -66,8 +66,8 @@ def _test_text(result: Mapping[str, Any]) -> str:
 def _hardware_text(result: Mapping[str, Any]) -> str:
     hardware = result["hardware"]
     return (
-        f"{hardware['processor']}, {hardware['cores']} cores, {hardware['threads']} threads, "
-        f"trained on {result['device']}"
+        f"{hardware['processor']}, {counted(hardware['cores'], 'core')}, "
+        f"{counted(hardware['threads'], 'thread')}; the networks ran on {result['device']}"
     )
 
 

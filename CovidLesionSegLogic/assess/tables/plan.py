@@ -140,6 +140,12 @@ class Row:
     paper: dict[str, str]
     bold: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """The labels as one text: "Ref-Net (ResNet)"."""
+        first, *others = self.label
+        return f"{first} ({', '.join(others)})" if others else first
+
 
 @dataclass(frozen=True)
 class Table:

@@ -55,7 +55,7 @@ def order_of(table: Table, results: Results, metric: str = "dice_mean_256") -> O
         judged = results.of(row)
         value = None if judged is None else judged.interval(metric).value
         if value is not None and metric in row.paper:
-            rows.append((", ".join(row.label), value, printed_number(row.paper[metric])))
+            rows.append((row.name, value, printed_number(row.paper[metric])))
     labels, ours, paper = zip(*rows, strict=True) if rows else ((), (), ())
     return Order(metric, labels, ours, paper)
 
@@ -87,7 +87,7 @@ def difference_sentence(table: Table, results: Results, metric: str = "dice_mean
     reference = table.rows[table.reference]
     base = results.of(reference)
     if base is None:
-        return f"The row '{', '.join(reference.label)}', which the others refer to, was not run."
+        return f"The row '{reference.name}', which the others refer to, was not run."
     clear: dict[str, list[str]] = {"above": [], "below": []}
     count = 0
     for row in table.rows:
@@ -99,12 +99,12 @@ def difference_sentence(table: Table, results: Results, metric: str = "dice_mean
             continue
         count += 1
         if found.low > 0 or found.high < 0:
-            clear["above" if found.low > 0 else "below"].append(", ".join(row.label))
+            clear["above" if found.low > 0 else "below"].append(row.name)
     if not count:
         return ""
     parts = [f"{where} it: {'; '.join(names)}" for where, names in clear.items() if names]
     return (
-        f"Compared image by image with '{', '.join(reference.label)}', "
+        f"Compared image by image with '{reference.name}', "
         f"{sum(map(len, clear.values()))} of {count} other rows have a 95 % interval of the "
         f"difference in {METRICS[metric].short} that leaves out 0"
         + (f" ({', '.join(parts)})." if parts else ".")

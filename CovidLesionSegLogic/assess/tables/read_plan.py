@@ -27,6 +27,9 @@ from CovidLesionSegLogic.errors import RequestError
 
 SHIPPED = Path(__file__).parent / "plans"
 FORMAT = 1
+_possible: set[str] = set()
+"""Descriptions of networks that were built once: several runs of a plan often share one."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 
 
@@ -196,11 +199,15 @@ def check_network(spec: Mapping[str, Any], where: str) -> None:
             f"In the plan, {where} has the unknown network '{spec.get('network')}'; known: "
             f"{', '.join(known_networks())}."
         )
+    key = json.dumps(spec, sort_keys=True)
+    if key in _possible:
+        return
     try:
-        with torch.device("meta"):  # shapes only: no memory, no time
+        with torch.device("meta"):  # shapes only: no memory, little time
             build(spec)
     except (TypeError, ValueError, KeyError) as error:
         raise RequestError(f"In the plan, the network of {where} cannot be ({error}).") from error
+    _possible.add(key)
 
 
 def _table(name: str, part: Fields, runs: Mapping[str, Run]) -> Table:

@@ -150,11 +150,16 @@ def not_best_in_bold(table: Table) -> list[tuple[str, str]]:
     return wrong
 
 
+def counted(number: int, what: str) -> str:
+    """ "1 step", "1,200 steps"."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 def schedule_text(schedule: Mapping[str, Any]) -> str:
     """A schedule as it was used, in words."""
     sizes = {"three": "three scales of", "one": "one random scale of", "fixed": "fixed size of"}
     return (
-        f"{schedule['steps']} optimiser steps of {schedule['batch_size']} slices, "
+        f"{counted(schedule['steps'], 'optimiser step')} of {schedule['batch_size']} slices, "
         f"{sizes[schedule['scales']]} {schedule['size']} pixels, "
         f"{schedule['optimiser']} at {schedule['learning_rate']:g} ({schedule['decay']} decay), "
         f"{schedule['precision']}, {schedule['choose']} weights"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +23,10 @@ from CovidLesionSegLogic.assess.tables.result import (
     write_entry,
 )
 from CovidLesionSegLogic.assess.tables.scoring import THRESHOLD, score_network, soft_map
+from CovidLesionSegLogic.assess.tables.stopwatch import Stopwatch
 from CovidLesionSegLogic.ct.atomic import atomic_path
-from CovidLesionSegLogic.engine import Cancel, describe_device
+from CovidLesionSegLogic.engine import Cancel, Progress, describe_device
+from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.pipeline import provenance
 from CovidLesionSegLogic.quantify.export import write_json
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from CovidLesionSegLogic.learn.trainer import Schedule
 
 TRAINING, WEIGHTS, SECONDS = "training", "weights.pt", "seconds.json"
-Step = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def clear(place: Place, job: Job) -> None:
         shutil.rmtree(folder / TRAINING)
 
 
-def perform(job: Job, images: Images, place: Place, *, progress: Step, cancel: Cancel) -> None:
+def perform(job: Job, images: Images, place: Place, *, progress: Progress, cancel: Cancel) -> None:
     """Train (or go on training) and evaluate; the run's folder then holds its result.
 
     Raises
@@ -141,7 +140,7 @@ def _train(
     images: Images,
     place: Place,
     *,
-    progress: Step,
+    progress: Progress,
     cancel: Cancel,
 ) -> None:
     import torch
@@ -155,7 +154,7 @@ def _train(
     torch.manual_seed(job.seed)
     network = build_started(job.run, place.starts).to(place.device)
     started = job.run.init != "random"
-    watch = _Stopwatch(folder / SECONDS, progress)
+    watch = Stopwatch(folder / SECONDS, progress)
     trainer = Trainer(
         network,
         to_schedule(schedule, started=started),
@@ -219,40 +218,18 @@ def _validation(
     return validate
 
 
-class _Stopwatch:
-    """Adds to a file how long a training took and for how many steps, also when it is stopped.
+def _kept_weights(path: Path) -> dict[str, Any]:
+    import pickle
 
-    What a killed process did is not known: ``timed_steps`` then is less than the schedule's.
-    """
+    import torch
 
-    def __init__(self, path: Path, progress: Step) -> None:
-        self._path, self._progress = path, progress
-        self._first: int | None = None
-        self._last = 0
-
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """Hand on, and notice at which step this process began."""
-        self._first = done if self._first is None else self._first
-        self._last = done
-        self._progress(stage, done, total)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Time the body."""
-        before = read_json(self._path) or {"seconds": 0.0, "timed_steps": 0, "sessions": 0}
-        begun = time.monotonic()
-        try:
-            yield
-        finally:
-            steps = self._last - (self._first or 0)
-            write_json(
-                {
-                    "seconds": before["seconds"] + time.monotonic() - begun,
-                    "timed_steps": before["timed_steps"] + steps,
-                    "sessions": before["sessions"] + 1,
-                },
-                self._path,
-            )
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{path} cannot be read ({reason}): remove its folder and run again."
+        ) from error
 
 
 def _evaluate(
@@ -262,15 +239,13 @@ def _evaluate(
     evaluation: Evaluation,
     result: dict[str, Any],
     *,
-    progress: Step,
+    progress: Progress,
     cancel: Cancel,
 ) -> None:
-    import torch
-
     from CovidLesionSegLogic.networks import parameter_count
 
     folder = place.folder(job)
-    state = torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True)
+    state = _kept_weights(folder / WEIGHTS)
     network = build(job.run.network)
     network.load_state_dict(state["averaged" if evaluation.average else "raw"])
     network.to(place.device)
