@@ -69,7 +69,7 @@ def lung_boxes(lungs: NDArray[Any], spec: InputSpec) -> dict[int, Box]:
     lungs
         (z, y, x), non-zero inside the lungs.
     spec
-        Of the model card: ``crop``, ``scope`` and ``margin``.
+        Of the model card: ``crop``, ``scope``, ``margin`` and ``smallest``.
 
     Returns
     -------
@@ -84,7 +84,24 @@ def lung_boxes(lungs: NDArray[Any], spec: InputSpec) -> dict[int, Box]:
         union = lung_box(np.asarray(lungs.any(axis=0)), spec.margin)
         assert union is not None
         return dict.fromkeys(own, union)
+    if spec.smallest > 0 and own:
+        largest = np.max([box.size for box in own.values()], axis=0)
+        height, width = (round(spec.smallest * int(side)) for side in largest)
+        return {
+            k: Box(
+                *_grown(box.top, box.bottom, height, lungs.shape[1]),
+                *_grown(box.left, box.right, width, lungs.shape[2]),
+            )
+            for k, box in own.items()
+        }
     return own
+
+
+def _grown(first: int, end: int, side: int, length: int) -> tuple[int, int]:
+    """At least ``side`` long about the same middle, moved where it would leave 0...length."""
+    side = max(side, end - first)
+    start = min(max(0, first - (side - (end - first)) // 2), length - side)
+    return start, start + side
 
 
 def prepare_slice(hu: NDArray[Any], spec: InputSpec) -> Tensor:

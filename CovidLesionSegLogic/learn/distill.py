@@ -2,7 +2,7 @@
 
 No ImageNet weights of Res2Net-50 or VGG16 can be had everywhere, those of ResNet-50 can. The
 student is trained, without any label, to reproduce the teacher's features on CT slices: FitNets
-(Romero et al., ICLR 2015) with each level compared in units of the teacher's own spread.
+(Romero et al., ICLR 2015) with each level in units of the teacher's variance.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Distillation(nn.Module):
         self._teacher = [teacher.eval().requires_grad_(False)]
 
     def loss(self, images: Tensor) -> Tensor:
-        """Mean squared difference of the features, in the teacher's channel variances.
+        """Share of the teacher's variance that the student does not explain, mean over levels.
 
         Parameters
         ----------
@@ -64,8 +64,8 @@ class Distillation(nn.Module):
         total = images.new_zeros(())
         for project, (mine, theirs) in zip(self.project, self.pairs, strict=True):
             target = wanted[theirs].float()
-            spread = target.var((0, 2, 3), keepdim=True) + 1e-3 * target.var() + 1e-6
-            total = total + ((project(got[mine]).float() - target).square() / spread).mean()
+            spread = target.var((0, 2, 3)).mean() + 1e-6
+            total = total + (project(got[mine]).float() - target).square().mean() / spread
         return total / len(self.pairs)
 
 

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.engine import lung_box
+from CovidLesionSegLogic.engine import Box, lung_boxes
+from CovidLesionSegLogic.models import InputSpec
 
 WINDOW = (-1150.0, 250.0)
 LUNG_HU, SOFT_TISSUE_HU = -860.0, 40.0
-CROP_MARGIN = 0.03
+CROP_MARGIN, CROP_SMALLEST = 0.03, 0.6
 
 # One patient stands in several data sets; a split must keep them on one side.
 SAME_PATIENT = {
@@ -70,6 +71,12 @@ def to_window(hu: NDArray[np.floating]) -> NDArray[np.uint8]:
     """HU to 8-bit grey in the released window."""
     low, high = WINDOW
     return np.clip((hu - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
+
+
+def crop_boxes(lungs: NDArray[Any]) -> dict[int, Box]:
+    """The part of each slice with lung that a network sees: the engine's rule, as released."""
+    spec = InputSpec(352, WINDOW, margin=CROP_MARGIN, smallest=CROP_SMALLEST)
+    return lung_boxes(lungs, spec)
 
 
 def sirm100(root: Path) -> list[Slice]:
@@ -133,12 +140,11 @@ def medseg_lesions(root: Path, *, minimum_lung: int = 800) -> list[Slice]:
     """Every slice with lung of the volumes, lesion or not, cropped to the lungs."""
     slices = []
     for name, hu, lesion, lungs in medseg(root):
+        boxes = crop_boxes(lungs)
         for k in range(len(hu)):
             if (lungs[k] > 0).sum() < minimum_lung:
                 continue
-            box = lung_box(lungs[k], CROP_MARGIN)
-            assert box is not None  # there is lung
-            hu_box, lesion_box = hu[k][box.slices], lesion[k][box.slices]
+            hu_box, lesion_box = hu[k][boxes[k].slices], lesion[k][boxes[k].slices]
             mask = (lesion_box > 0).astype(np.uint8)
             source = "medseg" if mask.any() else "medseg_free"
             patient = SAME_PATIENT[name]
@@ -165,13 +171,12 @@ def covid_ct_md(
         ct, _ = to_canonical(read_ct(root / name))
         lungs = air_filled_lungs(ct.array, ct.spacing)
         pixel = ct.spacing[0] * ct.spacing[1]
+        boxes = crop_boxes(lungs)
         for index in range(0, len(infection), every):
             k = len(infection) - 1 - index  # canonical slices run upwards
             if bool(infection[index]) != infected or lungs[k].sum() * pixel < minimum_lung_mm2:
                 continue
-            box = lung_box(lungs[k], CROP_MARGIN)
-            assert box is not None  # there is lung
-            image = to_window(ct.array[k][box.slices].astype(np.float32))
+            image = to_window(ct.array[k][boxes[k].slices].astype(np.float32))
             empty = np.zeros(image.shape, np.uint8)
             slices.append(Slice(image, empty, name, source, f"{name}_{index:03d}"))
     return slices

@@ -50,6 +50,9 @@ class InputSpec:
         Added on each side of the box, as a fraction of the box's side; at least 2 pixels.
     scope
         "slice": the box of each slice's own lungs; "volume": one box for all slices.
+    smallest
+        A slice's box is widened to at least this share of the volume's largest height and width:
+        the tips of the lungs are not blown up beyond recognition.
     """
 
     size: int
@@ -60,6 +63,7 @@ class InputSpec:
     crop: str = "lungs"
     margin: float = 0.05
     scope: str = "slice"
+    smallest: float = 0.0
 
     def __post_init__(self) -> None:
         checks.integer("input.size", self.size, 32, 4096)
@@ -76,6 +80,7 @@ class InputSpec:
         checks.choice("input.crop", self.crop, ("lungs", "none"))
         checks.number("input.margin", self.margin, 0, 1)
         checks.choice("input.scope", self.scope, ("slice", "volume"))
+        checks.number("input.smallest", self.smallest, 0, 1)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,23 @@ def test_box_holds_the_lungs_and_stays_in_the_image(corners, margin):
     assert box.right == min(40, max(x0, x1) + 1 + max(2, round(margin * (abs(x1 - x0) + 1))))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 38), st.integers(1, 6), st.integers(0, 46), st.floats(0, 1))
+def test_small_slices_get_a_box_of_the_stated_share(top, height, left, share):
+    lungs = np.zeros((2, 40, 50), np.uint8)
+    lungs[0, 5:35, 10:45] = 1
+    lungs[1, top : top + height, left : left + 4] = 1
+    spec = InputSpec(size=64, window=(-1000, 0), smallest=share)
+    plain = lung_boxes(lungs, InputSpec(size=64, window=(-1000, 0)))
+    boxes = lung_boxes(lungs, spec)
+    assert boxes[0] == plain[0]  # the largest stays
+    assert boxes[1].top <= plain[1].top < plain[1].bottom <= boxes[1].bottom <= 40
+    assert boxes[1].left <= plain[1].left < plain[1].right <= boxes[1].right <= 50
+    assert min(boxes[1]) >= 0
+    for side, own, largest in zip(boxes[1].size, plain[1].size, plain[0].size, strict=True):
+        assert side == max(own, round(share * largest))
+
+
 def test_empty_mask_has_no_box():
     assert lung_box(np.zeros((4, 4), bool), 0.1) is None
 
