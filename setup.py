@@ -20,5 +20,9 @@ setup(
     packages=find_packages(include=["CovidLesionSegLogic", "CovidLesionSegLogic.*"])
     + list(RESOURCES),
     package_dir=RESOURCES,
-    package_data={"CovidLesionSegLogic": ["py.typed"]} | {name: ["*"] for name in RESOURCES},
+    package_data={
+        "CovidLesionSegLogic": ["py.typed"],
+        "CovidLesionSegLogic.assess.tables": ["plans/*.json"],
+    }
+    | {name: ["*"] for name in RESOURCES},
 )
