@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-import CovidLesionSegLogic
 from CovidLesionSegLogic.ct.cases import find_cases
 from CovidLesionSegLogic.engine import (
     Cancel,
     Progress,
     choose_device,
-    describe_device,
     no_progress,
 )
 from CovidLesionSegLogic.errors import InputError, RequestError
-from CovidLesionSegLogic.models import DEFAULT_MODEL, ModelCard, list_models
+from CovidLesionSegLogic.models import ModelCard, list_models
 from CovidLesionSegLogic.outputs import check_output_folder
 
 from .batches import LesionBatch, LesionBatches, refnet_batch_loss
@@ -32,6 +28,8 @@ from .duplicates import keep_together
 from .export import export_model
 from .folder import FREE_SOURCE, SOURCE, listed, load_folder
 from .manifest import SplitManifest, make_split, select
+from .options import FOLDER, SPLIT, TrainOptions
+from .own_card import card_template
 from .scales import FACTORS, RandomScale, ThreeScales
 from .schedule import Schedule
 from .sources import Slice
@@ -39,87 +37,12 @@ from .start import Start, build_start
 from .trainer import Trainer
 from .validation import PatientValidation
 
+__all__ = ["FOLDER", "TrainOptions", "TrainedModel", "train_own"]
+
 logger = logging.getLogger(__name__)
 
-DEFAULT_NAME = "refnet-own"
-FOLDER, SPLIT = "training", "split.json"
-SCALES = ("three", "one", "fixed")
-SCHEDULES = ("cosine", "published")
 MIXTURE = {SOURCE: 0.8, FREE_SOURCE: 0.2}
-STEPS, LEARNING_RATE, BATCH_SIZE = 1000, 1e-4, 4
-PUBLISHED_BATCH_SIZE = 2
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What the user asks for: data (``images`` and ``masks``, or ``ct`` and ``lesion``) and run.
-
-    Attributes
-    ----------
-    output
-        Gets the model, NAME.json and NAME.safetensors, and the folder "training".
-    start, encoder, size
-        As in :func:`~CovidLesionSegLogic.learn.start.build_start`.
-    schedule
-        "cosine": ours; "published": the paper's, whose length follows from the data.
-    steps, batch_size, learning_rate
-        None: by schedule.
-    scales
-        "three" steps per batch as published, "one" random scale per batch, or "fixed".
-    validation
-        Share of the patients that validate.
-    split
-        A split to use instead of making one.
-    patient
-        Regular expression that finds the patient in a name.
-
-    Raises
-    ------
-    RequestError
-        The data are not named in one of the two ways, or a value is out of its range.
-    """
-
-    output: Path
-    images: Path | None = None
-    masks: Path | None = None
-    ct: tuple[str, ...] = ()
-    lesion: tuple[str, ...] = ()
-    lung: tuple[str, ...] = ()
-    start: str = DEFAULT_MODEL
-    encoder: str | None = None
-    name: str = DEFAULT_NAME
-    schedule: str = "cosine"
-    steps: int | None = None
-    batch_size: int | None = None
-    size: int = 352
-    learning_rate: float | None = None
-    scales: str = "one"
-    validation: float = 0.2
-    seed: int = 0
-    device: str = "auto"
-    split: Path | None = None
-    patient: str | None = None
-    restart: bool = False
-
-    def __post_init__(self) -> None:
-        pictures, volumes = bool(self.images and self.masks), bool(self.ct and self.lesion)
-        half = bool(self.images or self.masks) != pictures
-        half = half or bool(self.ct or self.lesion or self.lung) != volumes
-        if half or pictures == volumes:
-            raise RequestError(
-                "Name the data either by --images and --masks or by --ct and --lesion (and "
-                "--lung, if there are lung masks)."
-            )
-        for field, known in (("scales", SCALES), ("schedule", SCHEDULES)):
-            if getattr(self, field) not in known:
-                raise RequestError(f"--{field} is one of {', '.join(known)}.")
-        if self.seed < 0:
-            raise RequestError(f"The seed must not be negative, not {self.seed}.")
-        if self.schedule == "published" and (self.steps or self.learning_rate):
-            raise RequestError(
-                "The published schedule has its own length and learning rate: leave --steps and "
-                "--learning-rate out."
-            )
+STEPS, LEARNING_RATE = 1000, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +123,7 @@ def train_own(
             "start": start.story,
             "architecture": start.architecture,
             "size": options.size,
-            "batch_size": _batch_size(options),
+            "batch_size": options.slices_per_step,
             "scales": options.scales,
             "seed": options.seed,
         },
@@ -208,7 +131,7 @@ def train_own(
     trainer.run(restart=options.restart)
     if not write_curve(trainer.log, folder / "learning_curve.png"):
         notice("The learning curve was not drawn, as matplotlib is not installed.")
-    template = _template(options, start, schedule, trainer, training, validation)
+    template = card_template(options, start, schedule, trainer, training, validation)
     card = export_model(folder / BEST, template, output)
     return TrainedModel(card, training, validation, device, output)
 
@@ -258,16 +181,11 @@ def _load(
     return slices
 
 
-def _batch_size(options: TrainOptions) -> int:
-    default = PUBLISHED_BATCH_SIZE if options.schedule == "published" else BATCH_SIZE
-    return options.batch_size or default
-
-
 def _schedule(options: TrainOptions, slices: int, pretrained: bool) -> Schedule:
     if options.schedule == "published":
         per_batch = len(FACTORS) if options.scales == "three" else 1
         return Schedule.published(
-            slices, batch_size=_batch_size(options), steps_per_batch=per_batch
+            slices, batch_size=options.slices_per_step, steps_per_batch=per_batch
         )
     steps = options.steps or STEPS
     try:
@@ -289,7 +207,7 @@ def _batches(options: TrainOptions, training: Sequence[Slice]) -> Callable[[int]
     batches = LesionBatches(
         training,
         mixture=MIXTURE,
-        batch_size=_batch_size(options),
+        batch_size=options.slices_per_step,
         sizes=(options.size,),
         seed=options.seed,
         sampling="epochs" if options.schedule == "published" else "mixture",
@@ -307,58 +225,3 @@ def _digest(slices: Sequence[Slice]) -> str:
         digest.update(s.image.tobytes())
         digest.update(s.mask.tobytes())
     return digest.hexdigest()
-
-
-def _template(
-    options: TrainOptions,
-    start: Start,
-    schedule: Schedule,
-    trainer: Trainer[Any],
-    training: Sequence[Slice],
-    validation: Sequence[Slice],
-) -> dict[str, Any]:
-    """The model card without its weights and measured figures."""
-    base = start.card
-
-    def census(slices: Sequence[Slice]) -> str:
-        patients = len({s.patient for s in slices})
-        lesion = sum(bool(s.mask.any()) for s in slices)
-        return f"{len(slices)} slices, {lesion} of them with lesion, of {patients} patients"
-
-    kind = "8-bit pictures" if options.images else "CT volumes, slices cropped to the lungs"
-    licence = "not stated by who trained it"
-    if base is not None and base.licence:
-        licence += f"; it started from {base.name} {base.version}: {base.licence}"
-    details: Mapping[str, Any] = asdict(schedule)
-    infection = {"name": "infection", "label": 1, "threshold": 0.5, "color": [220, 50, 50]}
-    if base is not None:
-        terminology = base.classes[0].terminology
-        infection = asdict(base.classes[0]) | {"threshold": 0.5, "terminology": terminology}
-    return {
-        "name": options.name,
-        "version": "1.0.0",
-        "title": f"Ref-Net with the encoder {start.architecture['encoder']}, trained on own data",
-        "task": "lesion",
-        "architecture": start.architecture,
-        "input": asdict(start.input),
-        "classes": [infection],
-        "training": {
-            "start": start.story,
-            "data": f"own {kind}: {census(training)}",
-            "validation data": f"{census(validation)} (patients apart; {FOLDER}/{SPLIT})",
-            "schedule": {**details, "scales": options.scales, "batch_size": _batch_size(options)},
-            "weights": f"of step {trainer.best_step}, best on validation",
-            "encoder batch-norm statistics": "frozen" if start.pretrained else "trained",
-            "seed": options.seed,
-            "hardware": f"{describe_device(trainer.device)}, {platform.machine()}, computed in "
-            f"{trainer.precision}",
-            "software": f"CovidLesionSeg {CovidLesionSegLogic.__version__}, "
-            f"PyTorch {torch.__version__}",
-        },
-        "validation": {},
-        "licence": licence,
-        "citation": base.citation
-        if base
-        else "Liu et al., COVID-19 CT image segmentation based on improved Res2Net, Medical "
-        "Physics 2022, doi:10.1002/mp.15882",
-    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import logging
 import math
 import time
@@ -22,6 +21,7 @@ from CovidLesionSegLogic.errors import CancelledError, RequestError
 from .checkpoint import RunFolder
 from .precision import resolve_precision
 from .schedule import Schedule
+from .tensors import map_tensors
 
 __all__ = ["Schedule", "Trainer"]
 
@@ -154,12 +154,12 @@ class Trainer(Generic[Batch]):
             return None
         batch = self.make_batch(step)
         # Page-locked memory lets the copy to the GPU overlap with computing.
-        return _map_tensors(batch, Tensor.pin_memory) if self.device.type == "cuda" else batch
+        return map_tensors(batch, Tensor.pin_memory) if self.device.type == "cuda" else batch
 
     def _to_device(self, batch: Any) -> Any:
         if self.device.type == "cpu":
             return batch
-        return _map_tensors(batch, lambda t: t.to(self.device, non_blocking=True))
+        return map_tensors(batch, lambda t: t.to(self.device, non_blocking=True))
 
     def _train_step(self, batch: Batch) -> float:
         self.network.train()
@@ -292,19 +292,3 @@ class Trainer(Generic[Batch]):
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _map_tensors(batch: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """``function`` on every tensor of a batch: a tensor, or a dataclass, list or dict of them."""
-    if isinstance(batch, Tensor):
-        return function(batch)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-        return dataclasses.replace(
-            batch, **{name: _map_tensors(value, function) for name, value in values.items()}
-        )
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(_map_tensors(item, function) for item in batch)
-    if isinstance(batch, dict):
-        return {name: _map_tensors(item, function) for name, item in batch.items()}
-    return batch
