@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,15 @@ def mark_slices(args: argparse.Namespace) -> None:
     pseudo.save_slices(marked, args.output)
 
 
+def validate_lesions(args: argparse.Namespace) -> None:
+    """Print the Dice at 0.5 of weights by validation patient, as JSON."""
+    network = build_network(json.loads(args.network)).eval()
+    network.load_state_dict(_weights(args.checkpoint))
+    _, validation = lesions.split(lesions.load_slices(args.data))
+    figures = lesions.LesionValidation(validation)(network)
+    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+
+
 def distill_encoder(args: argparse.Namespace) -> None:
     """Teach an encoder the features of the ImageNet ResNet-50 on slices, without labels."""
     torch.manual_seed(args.seed)
@@ -127,8 +138,10 @@ def train_lungs(args: argparse.Namespace) -> None:
 
 
 def _weights(checkpoint: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)["network"]
-    return state
+    """Of a training's ``best.pt``, or the averaged ones of a run of the tables."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    weights: dict[str, Any] = state["network"] if "network" in state else state["averaged"]
+    return weights
 
 
 def main() -> None:
@@ -168,6 +181,14 @@ def main() -> None:
     mark.add_argument("output", type=Path, help=".npz")
     mark.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     mark.set_defaults(function=mark_slices)
+    validate = commands.add_parser("validate", help=validate_lesions.__doc__)
+    validate.add_argument("checkpoint", type=Path, help="best.pt, or weights.pt of a table's run")
+    validate.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    validate.add_argument(
+        "--network", default=json.dumps(REFNET), help="its description (default: %(default)s)"
+    )
+    validate.add_argument("--threads", type=int, default=2)
+    validate.set_defaults(function=validate_lesions)
     export = commands.add_parser("export", help="write released weights and their card")
     export.add_argument("checkpoint", type=Path)
     export.add_argument("template", type=Path, help="card without its weights entry")

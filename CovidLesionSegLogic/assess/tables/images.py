@@ -114,6 +114,7 @@ def training_slices(data: Path, run: Run, images: Images, extra: dict[str, Path]
         A file of a source cannot be used.
     """
     from CovidLesionSegLogic.learn import sources
+    from CovidLesionSegLogic.learn.lesions import VALIDATION_PATIENTS
     from CovidLesionSegLogic.learn.pseudo import read_slices
 
     readers: dict[str, tuple[str, Callable[[Path], list[Slice]]]] = {
@@ -122,7 +123,7 @@ def training_slices(data: Path, run: Run, images: Images, extra: dict[str, Path]
         "medseg_free": ("medseg_volumes", sources.medseg_lesions),
         "covid_ct_md_free": ("covid_ct_md", lambda p: sources.covid_ct_md(p, infected=False)),
     }
-    found = list(images.training)
+    found: list[Slice] = []
     read: set[str] = set()
     for source in run.data:
         if source not in readers or readers[source][0] in read:
@@ -134,6 +135,8 @@ def training_slices(data: Path, run: Run, images: Images, extra: dict[str, Path]
     if run.slices is not None:
         path = extra[run.slices]
         found += _checked(path, lambda: read_slices(path))
+    # Patients kept for validation elsewhere stay unseen here, too: runs can be judged on them.
+    found = [*images.training, *(s for s in found if s.patient not in VALIDATION_PATIENTS)]
     kept_apart = {s.patient for s in (*images.validation, *images.test)}
     found = [s for s in found if s.source in run.data and s.patient not in kept_apart]
     missing = [source for source in run.data if source not in {s.source for s in found}]
