@@ -99,14 +99,24 @@ def add_parser(commands: Any) -> Parser:
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     """Run the command."""
+    from CovidLesionSegLogic.engine.device import require_torch
+
+    require_torch()
     from CovidLesionSegLogic.assess.tables.read_plan import find_plan
     from CovidLesionSegLogic.assess.tables.report import write_report
+    from CovidLesionSegLogic.assess.tables.result import WITH_IMAGES
     from CovidLesionSegLogic.outputs import check_output_folder
 
     for folder in filter(None, (args.output, args.publish)):
         check_output_folder(folder)
-    if args.publish is not None and args.publish.resolve() == args.output.resolve():
-        raise RequestError("--publish must be another folder than -o, whose files show images.")
+    if args.publish is not None:
+        output, publish = args.output.resolve(), args.publish.resolve()
+        # A folder that holds the output would be published with the images in it.
+        if output.is_relative_to(publish) or publish.is_relative_to(output / WITH_IMAGES):
+            raise RequestError(
+                "--publish must be another folder than -o, whose files show images, and not one "
+                "around it."
+            )
     plan = find_plan(args.plan).with_steps(None if args.steps is None else int(args.steps))
     if not args.report:
         _train(args, plan, reporter)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,15 @@ import torch
 from table_plans import small_plan, write_images, write_plan
 
 from CovidLesionSegLogic.assess.tables import read_plan
-from CovidLesionSegLogic.assess.tables.build import build
+from CovidLesionSegLogic.assess.tables.build import Starts, build, build_started
 from CovidLesionSegLogic.assess.tables.claim import claim
+from CovidLesionSegLogic.assess.tables.images import Images, training_slices
+from CovidLesionSegLogic.assess.tables.read_plan import parse_plan
+from CovidLesionSegLogic.assess.tables.result import read_arrays, write_entry
+from CovidLesionSegLogic.assess.tables.runner import run_jobs
+from CovidLesionSegLogic.assess.tables.training import Place, clear
 from CovidLesionSegLogic.cli import main
+from CovidLesionSegLogic.errors import InputError, RequestError
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +105,48 @@ def test_a_run_with_given_weights(data, tmp_path):
     more = ("--only", "started", "--weights", f"given={weights}")
     assert main(request_line(plan, data, tmp_path / "out", *more)) == 0
     assert set(result_of(tmp_path / "out", "started")["files"]) == {"weights"}
+
+
+def test_public_safetensors_with_a_classifier_are_a_start(tmp_path):
+    from safetensors.torch import save_file
+
+    state = build({"network": "unet", "width": 2}).encoder.state_dict()
+    save_file({**state, "fc.weight": torch.ones(3)}, tmp_path / "public.safetensors")
+    run = parse_plan(small_plan()).runs["started"]
+    starts = Starts(weights={"given": tmp_path / "public.safetensors"})
+    found = build_started(run, starts).encoder.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in found.items())
+
+
+def test_a_file_of_slices_that_was_cut_off_is_told(tmp_path):
+    path = tmp_path / "more.npz"
+    path.write_bytes(b"PK\x03\x04 and nothing more")
+    with pytest.raises(InputError, match=r"more\.npz cannot be read"):
+        read_arrays(path)
+    contents = small_plan()
+    contents["runs"]["narrow"] |= {"data": {"sirm100": 1, "x_pseudo": 1}, "slices": "more"}
+    run = parse_plan(contents).runs["narrow"]
+    with pytest.raises(InputError, match=r"more\.npz cannot be read"):
+        training_slices(tmp_path, run, Images([], [], []), {"more": path})
+
+
+def test_a_kill_while_a_run_is_cleared_leaves_it_another_plans(tmp_path, monkeypatch):
+    plan = parse_plan(small_plan())
+    place = Place(tmp_path, tmp_path, Starts(), torch.device("cpu"))
+    folder = place.folder(plan.jobs()[0])
+    (folder / "training").mkdir(parents=True)
+    write_entry(folder, plan.jobs()[0], {})
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        clear(place, plan.jobs()[0])
+    changed = small_plan()
+    changed["schedules"]["s"]["learning_rate"] = 0.01
+    with pytest.raises(RequestError, match="learning_rate changed"):
+        run_jobs(parse_plan(changed).jobs(), place)
 
 
 def test_weights_that_do_not_fit_leave_the_run_out(data, tmp_path, capsys):
@@ -228,8 +277,9 @@ def test_training_needs_data_and_publishing_its_own_folder(plan, tmp_path, capsy
     line = ["tables", "refnet", "--plan", str(plan), "-o", str(tmp_path / "out")]
     assert main(line) == 2
     assert "--data" in capsys.readouterr().err
-    assert main([*line, "--report", "--publish", str(tmp_path / "out")]) == 2
-    assert "another folder than -o" in capsys.readouterr().err
+    for folder in (tmp_path / "out", tmp_path, tmp_path / "out" / "contains-data" / "x"):
+        assert main([*line, "--report", "--publish", str(folder)]) == 2
+        assert "another folder than -o" in capsys.readouterr().err
 
 
 def test_too_few_patients(plan, tmp_path, capsys):

@@ -125,21 +125,16 @@ def build_started(run: Run, starts: Starts) -> SegmentationNetwork:
 
 
 def _read(path: Path, init: str) -> dict[str, Tensor]:
-    import pickle
-
-    import torch
-
     from CovidLesionSegLogic.learn.imagenet import resnet50_state_dict
-    from CovidLesionSegLogic.models import load_weights
+    from CovidLesionSegLogic.learn.start import read_public_weights
 
-    try:
-        if init == "imagenet":
+    if init == "imagenet":
+        try:
             return resnet50_state_dict(path)
-        if path.suffix == ".safetensors":
-            return load_weights(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as weights ({error}): give another.") from error
-    state = state.get("network", state)
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read as weights ({error}): give another."
+            ) from error
+    state = read_public_weights(path)
     inside = {k[8:]: v for k, v in state.items() if k.startswith("encoder.")}
     return inside or state

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from CovidLesionSegLogic.learn.sources import Slice
 
 MAIN = "sirm100"
+DAMAGED = (
+    *(OSError, ValueError, KeyError, SyntaxError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,8 @@ def training_slices(data: Path, run: Run, images: Images, extra: dict[str, Path]
     if run.slices is not None:
         path = extra[run.slices]
         found += _checked(path, lambda: read_slices(path))
-    # Patients kept for validation elsewhere stay unseen here, too: runs can be judged on them.
+    # Volumes of patients kept for validation elsewhere stay unseen here, too: runs can be judged on
+    # them (but not on their slices of the plan's own set, which trains whatever it does not test).
     found = [*images.training, *(s for s in found if s.patient not in VALIDATION_PATIENTS)]
     kept_apart = {s.patient for s in (*images.validation, *images.test)}
     found = [s for s in found if s.source in run.data and s.patient not in kept_apart]
@@ -153,7 +160,7 @@ def _checked(path: Path, read: Callable[[], list[Slice]]) -> list[Slice]:
         raise RequestError(f"{path} is missing: give the folder of the data sets with --data.")
     try:
         found = read()
-    except (OSError, ValueError, KeyError, SyntaxError, RuntimeError) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} cannot be read ({type(error).__name__}: {reason}): mend or replace the file."

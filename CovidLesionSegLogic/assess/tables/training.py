@@ -14,6 +14,7 @@ from CovidLesionSegLogic.assess.tables.build import Starts, build, build_started
 from CovidLesionSegLogic.assess.tables.images import Images, training_slices
 from CovidLesionSegLogic.assess.tables.plan import Evaluation, Job, RunSchedule
 from CovidLesionSegLogic.assess.tables.result import (
+    ENTRY,
     RESULT,
     WITH_IMAGES,
     hardware,
@@ -61,12 +62,14 @@ class Place:
 def clear(place: Place, job: Job) -> None:
     """Take an earlier run away, whatever it has left."""
     folder = place.folder(job)
-    for name in (RESULT, WEIGHTS, SECONDS, "entry.json"):
+    for name in (RESULT, WEIGHTS, SECONDS):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("scores-*.npz"):
         path.unlink()
     if (folder / TRAINING).exists():
         shutil.rmtree(folder / TRAINING)
+    # Last: as long as it is there, a kill in between leaves a run that is known to be another's.
+    (folder / ENTRY).unlink(missing_ok=True)
 
 
 def perform(job: Job, images: Images, place: Place, *, progress: Progress, cancel: Cancel) -> None:
@@ -86,7 +89,7 @@ def perform(job: Job, images: Images, place: Place, *, progress: Progress, cance
         slices = training_slices(place.data, job.run, images, place.starts.slices)
         _train(job, slices, images, place, progress=progress, cancel=cancel)
         result = {
-            **(read_json(folder / "entry.json") or {}),
+            **(read_json(folder / ENTRY) or {}),
             "plan": job.plan.name,
             "run": job.run.name,
             "seed": job.seed,
