@@ -6,9 +6,9 @@ import pytest
 from table_plans import small_plan, write_plan
 
 from CovidLesionSegLogic.assess.tables.metrics import METRICS
-from CovidLesionSegLogic.assess.tables.plan import Evaluation
+from CovidLesionSegLogic.assess.tables.plan import Evaluation, Table
 from CovidLesionSegLogic.assess.tables.read_plan import find_plan, parse_plan, shipped_plans
-from CovidLesionSegLogic.assess.tables.summary import not_best_in_bold, printed_number
+from CovidLesionSegLogic.assess.tables.summary import printed_number
 from CovidLesionSegLogic.errors import RequestError
 
 
@@ -84,6 +84,19 @@ def test_a_wrong_plan_is_refused_in_one_sentence(path, value, said):
 def test_a_plan_that_is_no_object_is_refused(data):
     with pytest.raises(RequestError, match="must be an object"):
         parse_plan(data)
+
+
+def not_best_in_bold(table: Table) -> list[tuple[str, str]]:
+    """(row, column) of printed cells in bold that another printed cell of the column beats."""
+    wrong = []
+    for row in table.rows:
+        for column in row.bold:
+            mine = printed_number(row.paper[column])
+            others = [printed_number(r.paper[column]) for r in table.rows if column in r.paper]
+            best = max(others) if METRICS[column].higher else min(others)
+            if mine != best:
+                wrong.append((row.label[0], column))
+    return wrong
 
 
 def test_files_and_names_are_found_or_refused(tmp_path):

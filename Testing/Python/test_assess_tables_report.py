@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from table_plans import small_plan
 
+from CovidLesionSegLogic.assess.tables.header import header_lines
 from CovidLesionSegLogic.assess.tables.plan import Job
 from CovidLesionSegLogic.assess.tables.ranks import (
     Order,
@@ -161,6 +163,15 @@ def test_results_of_another_entry_are_left_out_but_other_steps_are_told(plan, ou
     changed = gather(parse_plan(data), output)
     assert ("wide", "averaged") not in changed.found
     assert changed.left_out == ["wide: augmentation changed since it was run"]
+
+
+@pytest.mark.parametrize(("steps", "share"), [(1, "0.2 %"), (30, "6 %"), (500, "100 %")])
+def test_the_share_of_the_published_schedule_is_a_plain_number(plan, output, steps, share):
+    published = {"steps": 500, "batch_size": 2, "text": "longer"}
+    put_result(output, plan, "narrow", DICE["narrow"], steps=1)
+    put_result(output, plan, "wide", DICE["wide"], steps=steps)
+    results = gather(replace(plan, published=published), output)
+    assert f"optimiser, {share} of the paper's 1,000" in " ".join(header_lines(results))
 
 
 def test_seeds_are_averaged_image_by_image(output):

@@ -44,10 +44,10 @@ def _shorter(plan: Plan, files: list[dict[str, Any]]) -> list[str]:
     seen = {r["entry"]["schedule"]["steps"] * r["entry"]["schedule"]["batch_size"] for r in files}
     lines = [f"The paper's schedule: {published['text']}."]
     if min(seen) < theirs:
-        share = 100 * max(seen) / theirs
+        share = f"{100 * max(seen) / theirs:.{1 if max(seen) * 20 < theirs else 0}f}"
         lines.append(
             f"**Ours is shorter than the paper's**: at most {max(seen):,} slices went through the "
-            f"optimiser, {share:.2g} % of the paper's {theirs:,}. Compare rows with each other; "
+            f"optimiser, {share} % of the paper's {theirs:,}. Compare rows with each other; "
             "a difference from the printed numbers says nothing about them."
         )
     return lines

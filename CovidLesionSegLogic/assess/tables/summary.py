@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from CovidLesionSegLogic.assess import intervals
 from CovidLesionSegLogic.assess.intervals import Interval
 from CovidLesionSegLogic.assess.tables.metrics import METRICS
-from CovidLesionSegLogic.assess.tables.plan import Evaluation, Job, Plan, Row, Table
+from CovidLesionSegLogic.assess.tables.plan import Evaluation, Job, Plan, Row
 from CovidLesionSegLogic.assess.tables.result import RESULT, changes, read_arrays, read_json
 
 
@@ -135,19 +135,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def printed_number(text: str) -> float:
     """The number in front of a printed "0.755 ± 0.005"."""
     return float(text.split("±")[0])
-
-
-def not_best_in_bold(table: Table) -> list[tuple[str, str]]:
-    """(row, column) of printed cells in bold that another printed cell of the column beats."""
-    wrong = []
-    for row in table.rows:
-        for column in row.bold:
-            mine = printed_number(row.paper[column])
-            others = [printed_number(r.paper[column]) for r in table.rows if column in r.paper]
-            best = max(others) if METRICS[column].higher else min(others)
-            if mine != best:
-                wrong.append((row.label[0], column))
-    return wrong
 
 
 def counted(number: int, what: str) -> str:
