@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,8 +64,8 @@ def patient_rule(pattern: str | None) -> Callable[[str], str | None]:
     """Name of a slice or volume to its patient, None where the pattern does not match.
 
     The first group of the regular expression ``pattern`` is the patient, the whole match where
-    there is no group; without a pattern everything is its own patient. RequestError when the
-    pattern is not valid.
+    there is no group (nothing found counts as no match); without a pattern everything is its own
+    patient. RequestError when the pattern is not valid.
     """
     if pattern is None:
         return lambda name: name
@@ -77,7 +78,8 @@ def patient_rule(pattern: str | None) -> Callable[[str], str | None]:
 
     def patient(name: str) -> str | None:
         match = expression.search(name)
-        return (match.group(1) if expression.groups else match.group()) if match else None
+        found = (match.group(1) if expression.groups else match.group()) if match else None
+        return found or None
 
     return patient
 
@@ -162,12 +164,13 @@ def _pictures(folder: Path, problems: Problems) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES or not path.is_file():
             continue
-        if path.stem in found:
+        # macOS writes letters with accents in another form than Linux and Windows do.
+        stem = unicodedata.normalize("NFC", path.stem)
+        if stem in found:
             problems.sentences.append(
-                f"{path} and {found[path.stem].name} have the same name without suffix: keep one "
-                "of them"
+                f"{path} and {found[stem].name} have the same name without suffix: keep one of them"
             )
-        found[path.stem] = path
+        found[stem] = path
     if not found:
         problems.sentences.append(
             f"{folder} holds no picture ({', '.join(SUFFIXES)}): give the right folder"
