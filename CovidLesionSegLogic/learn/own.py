@@ -159,9 +159,8 @@ def _load(
         return load_volumes(
             find_cases(options.ct, options.lesion, options.lung or None),
             device=device,
+            spec=start.input,
             patient=options.patient,
-            hu_window=start.input.window,
-            margin=start.input.margin,
             progress=progress,
             cancel=cancel,
             notice=notice,

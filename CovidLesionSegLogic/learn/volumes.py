@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from CovidLesionSegLogic.ct import read_ct, read_labels, to_canonical, window
 from CovidLesionSegLogic.ct.cases import Case, check_case
 from CovidLesionSegLogic.ct.volume import CTVolume
-from CovidLesionSegLogic.engine import Cancel, Progress, lung_box, no_progress
+from CovidLesionSegLogic.engine import Cancel, Progress, lung_boxes, no_progress
 from CovidLesionSegLogic.errors import InputError
+from CovidLesionSegLogic.models import InputSpec
 from CovidLesionSegLogic.pipeline import SegmentOptions
 from CovidLesionSegLogic.pipeline.lung_stage import find_lungs
 
 from .folder import FREE_SOURCE, SMALLEST, SOURCE, Problems, patient_rule
-from .sources import CROP_MARGIN, WINDOW, Slice
+from .sources import Slice
 
 logger = logging.getLogger(__name__)
 MINIMUM_LUNG_MM2 = 400.0
@@ -32,14 +33,13 @@ def load_volumes(
     cases: Sequence[Case],
     *,
     device: torch.device,
+    spec: InputSpec,
     patient: str | None = None,
-    hu_window: tuple[float, float] = WINDOW,
-    margin: float = CROP_MARGIN,
     progress: Progress = no_progress,
     cancel: Cancel | None = None,
     notice: Callable[[str], None] = logger.warning,
 ) -> list[Slice]:
-    """Axial slices with lung, cropped to the lungs, 8-bit in ``hu_window``.
+    """Axial slices with lung, cropped and windowed (to 8 bits) as ``spec`` says.
 
     All files are checked before the first lung network runs. Lungs are found as in segmentation
     where no mask is given. Every label over 0 is lesion.
@@ -48,12 +48,10 @@ def load_volumes(
     ----------
     device
         For the lung network.
+    spec
+        What the network that is trained will see in a segmentation: window and crop.
     patient
         Regular expression that finds the patient in a CT's path; None: each CT is a patient.
-    hu_window
-        (low, high), HU.
-    margin
-        Around the lungs, as a fraction of their box's side.
     progress
         Stages "check" and "read" count volumes; "lungs" comes between.
     notice
@@ -90,8 +88,7 @@ def load_volumes(
                 case,
                 name,
                 device=device,
-                hu_window=hu_window,
-                margin=margin,
+                spec=spec,
                 progress=progress,
                 cancel=cancel,
                 notice=notice,
@@ -128,8 +125,7 @@ def _slices(
     patient: str,
     *,
     device: torch.device,
-    hu_window: tuple[float, float],
-    margin: float,
+    spec: InputSpec,
     progress: Progress,
     cancel: Cancel,
     notice: Callable[[str], None],
@@ -149,9 +145,7 @@ def _slices(
     )
     for message in (*canonical.warnings, *lungs.warnings):
         notice(f"{case.ct}: {message}")
-    slices, outside = _cropped(
-        canonical, lesion, lungs.mask, patient, hu_window=hu_window, margin=margin
-    )
+    slices, outside = _cropped(canonical, lesion, lungs.mask, patient, spec)
     total = int(lesion.sum())
     if not total:
         notice(f"{case.lesion} marks nothing: the whole CT counts as free of lesion.")
@@ -168,24 +162,21 @@ def _cropped(
     lesion: NDArray[np.bool_],
     lungs: NDArray[np.uint8],
     patient: str,
-    *,
-    hu_window: tuple[float, float],
-    margin: float,
+    spec: InputSpec,
 ) -> tuple[list[Slice], int]:
     """Slices of one CT, and the lesion voxels that are in none of them."""
     pixel = canonical.spacing[0] * canonical.spacing[1]
     slices: list[Slice] = []
     outside = int(lesion.sum())
-    for k in range(len(lungs)):
-        box = lung_box(lungs[k], margin)
-        if box is None or min(box.size) < SMALLEST:
+    for k, box in lung_boxes(lungs, spec).items():
+        if min(box.size) < SMALLEST:
             continue
         mask = lesion[k][box.slices].astype(np.uint8)
         if not mask.any() and np.count_nonzero(lungs[k]) * pixel < MINIMUM_LUNG_MM2:
             continue
         outside -= int(mask.sum())
-        hu = np.nan_to_num(canonical.array[k][box.slices].astype(np.float32), nan=hu_window[0])
-        grey = (window(hu, *hu_window) * 255).round().astype(np.uint8)
+        hu = np.nan_to_num(canonical.array[k][box.slices].astype(np.float32), nan=spec.window[0])
+        grey = (window(hu, *spec.window) * 255).round().astype(np.uint8)
         source = SOURCE if mask.any() else FREE_SOURCE
         slices.append(Slice(grey, mask, patient, source, f"{Path(patient).name}_{k:03d}"))
     return slices, outside

@@ -12,11 +12,15 @@ from skimage import io
 
 from CovidLesionSegLogic.ct import write_image
 from CovidLesionSegLogic.ct.cases import Case
+from CovidLesionSegLogic.engine import lung_boxes
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.learn.folder import load_folder
+from CovidLesionSegLogic.learn.sources import WINDOW
 from CovidLesionSegLogic.learn.volumes import load_volumes
+from CovidLesionSegLogic.models import InputSpec
 
 SHAPE = (40, 48)
+SPEC = InputSpec(64, WINDOW, margin=0.03)
 
 
 def write(path: Path, array: np.ndarray) -> Path:
@@ -71,6 +75,16 @@ def test_patients_by_expression(data):
     assert "x.png: --patient matches nothing" in refusal(data, patient=r"^(p\d)_")
     with pytest.raises(RequestError, match="regular expression"):
         load_folder(*data, patient="(")
+
+
+def test_an_expression_that_finds_nothing_is_no_patient(data):
+    assert "matches nothing in the name" in refusal(data, patient="(x*)")
+
+
+def test_accents_pair_in_either_unicode_form(data):
+    write(data[0] / "M\u00fcller.png", grey(8))
+    write(data[1] / "Mu\u0308ller.png", lesion())
+    assert "M\u00fcller" in {s.patient for s in load_folder(*data)}
 
 
 def test_jpeg_masks_lose_their_noise(data):
@@ -204,7 +218,7 @@ def volumes(phantom, tmp_path) -> list[Case]:
 
 
 def test_volumes_become_cropped_slices(phantom, volumes):
-    slices = load_volumes(volumes, device=torch.device("cpu"), patient=r"([ab])_ct")
+    slices = load_volumes(volumes, device=torch.device("cpu"), spec=SPEC, patient=r"([ab])_ct")
     assert {s.patient for s in slices} == {"a", "b"}
     assert {s.source for s in slices} == {"own", "own_free"}
     one = [s for s in slices if s.patient == "a"]
@@ -213,6 +227,18 @@ def test_volumes_become_cropped_slices(phantom, volumes):
     # Lesion is denser than aerated lung, the darkest quarter of the box.
     s = max(one, key=lambda s: int(s.mask.sum()))
     assert s.image[s.mask > 0].mean() > 2 * np.percentile(s.image, 25)
+
+
+@pytest.mark.parametrize("change", [{"smallest": 0.9}, {"scope": "volume"}, {"crop": "none"}])
+def test_volumes_are_cropped_as_the_model_will_see_them(phantom, volumes, change):
+    spec = replace(SPEC, **change)
+    slices = load_volumes(volumes[:1], device=torch.device("cpu"), spec=spec)
+    wanted = lung_boxes(phantom.lungs, spec)
+    sizes = {s.name.rsplit("_", 1)[1]: s.image.shape for s in slices}
+    assert len(sizes) > 3
+    assert sizes == {k: wanted[int(k)].size for k in sizes}
+    plain = lung_boxes(phantom.lungs, SPEC)
+    assert any(sizes[k] != plain[int(k)].size for k in sizes)
 
 
 def test_volume_problems_are_told_at_once(phantom, volumes, tmp_path):
@@ -225,6 +251,6 @@ def test_volume_problems_are_told_at_once(phantom, volumes, tmp_path):
         volumes[1],
     ]
     with pytest.raises(InputError, match="for 2 reasons") as error:
-        load_volumes(cases, device=torch.device("cpu"))
+        load_volumes(cases, device=torch.device("cpu"), spec=SPEC)
     assert "cut.nii.gz" in str(error.value)
     assert "broken.nii.gz" in str(error.value)
