@@ -120,7 +120,14 @@ class RunFolder:
 
     def _write(self, name: str, state: Mapping[str, Any]) -> None:
         with atomic_path(self.folder / name) as temporary:
-            torch.save(dict(state), temporary)
+            try:
+                torch.save(dict(state), temporary)
+            except RuntimeError as error:  # a full disk, in the words of PyTorch's writer
+                reason = str(error).strip().splitlines() or [type(error).__name__]
+                raise RequestError(
+                    f"{self.folder / name} cannot be written ({reason[0][:160]}): free some space "
+                    "or choose another output folder."
+                ) from error
 
     def _write_log(self, rows: Sequence[Mapping[str, float]]) -> None:
         if not rows:

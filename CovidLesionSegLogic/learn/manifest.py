@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,8 +41,8 @@ class SplitManifest:
             if not all(isinstance(name, str) and name for name in names):
                 raise ValueError(f"'{side}' must hold names of patients")
             object.__setattr__(self, side, names)
-        both = self.training + self.validation
-        twice = sorted({name for name in both if both.count(name) > 1})
+        counts = Counter(self.training + self.validation)
+        twice = sorted(name for name, count in counts.items() if count > 1)
         if twice:
             raise ValueError(f"the patient '{twice[0]}' is named twice")
 

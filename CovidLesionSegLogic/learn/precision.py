@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 
 from CovidLesionSegLogic.errors import RequestError
@@ -43,3 +46,21 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if device.type == "cpu" and cpu_has_fast_bfloat16():
         return "bfloat16"
     return "float32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Compute in ``precision``, as :func:`resolve_precision` gives it, inside the context.
+
+    float32 needs no autocast, which older PyTorch versions do not have for every device.
+    """
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, precision))
+
+
+def gradient_scaler(precision: str) -> Any:
+    """Scales losses up and gradients down again in float16, else does nothing."""
+    # PyTorch 2.2 has it for CUDA only, under another name.
+    kind: Any = getattr(torch.amp, "GradScaler", None)
+    enabled = precision == "float16"
+    return kind("cuda", enabled=enabled) if kind else torch.cuda.amp.GradScaler(enabled=enabled)

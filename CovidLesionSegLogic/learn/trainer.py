@@ -15,11 +15,11 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from CovidLesionSegLogic.engine import Cancel, Progress, no_progress
+from CovidLesionSegLogic.engine import Cancel, Progress, memory_errors_for, no_progress
 from CovidLesionSegLogic.errors import CancelledError, RequestError
 
 from .checkpoint import RunFolder
-from .precision import resolve_precision
+from .precision import autocast, gradient_scaler, resolve_precision
 from .schedule import Schedule
 from .tensors import map_tensors
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
 # How often a run saves does not change what it computes.
 FREE_TO_DIFFER = ("save_every",)
+MEMORY_FOR = "a training step of this batch and image size (smaller ones need less)"
 
 
 class Trainer(Generic[Batch]):
@@ -98,7 +99,7 @@ class Trainer(Generic[Batch]):
             [{"params": p} for p in groups.values() if p], weight_decay=schedule.weight_decay
         )
         self.precision = resolve_precision(schedule.precision, self.device)
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self.precision == "float16")
+        self.scaler = gradient_scaler(self.precision)
         self.step = 0
         self.best, self.best_step = -math.inf, None  # type: float, int | None
         self.log: list[dict[str, float]] = []
@@ -119,7 +120,7 @@ class Trainer(Generic[Batch]):
             The folder holds a run with another schedule or record (the message names what
             differs), or the loss is no number any more.
         InputError
-            The checkpoint cannot be read.
+            The checkpoint cannot be read, or memory runs out.
         CancelledError
             Stopping was asked for; the checkpoint is of the step it stopped at.
         """
@@ -139,9 +140,10 @@ class Trainer(Generic[Batch]):
                 except CancelledError:
                     self._save()
                     raise
-                batch = self._to_device(upcoming.result())
-                upcoming = pool.submit(self._next_batch, self.step + 1)
-                value = self._train_step(batch)
+                with memory_errors_for(self.device, MEMORY_FOR):
+                    batch = self._to_device(upcoming.result())
+                    upcoming = pool.submit(self._next_batch, self.step + 1)
+                    value = self._train_step(batch)
                 self.counted += 1
                 self.mean_loss += (value - self.mean_loss) / min(50, self.counted)
                 self.step += 1
@@ -170,9 +172,7 @@ class Trainer(Generic[Batch]):
         factor = self.schedule.rate(self.step)
         for group, rate in zip(self.optimiser.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * factor
-        reduced = self.precision != "float32"
-        dtype = getattr(torch, self.precision) if reduced else None
-        with torch.autocast(self.device.type, dtype=dtype, enabled=reduced):
+        with autocast(self.device, self.precision):
             loss = self.loss(self.network, batch)
         value = float(loss.detach())
         if not math.isfinite(value):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from CovidLesionSegLogic.engine import Cancel
 
 from .batches import normalise
-from .precision import resolve_precision
+from .precision import autocast, resolve_precision
 from .sources import Slice
 
 
@@ -28,7 +28,7 @@ def predict_slice(
     device = next(network.parameters()).device
     x = torch.from_numpy(image.astype(np.float32) / 255)[None, None].to(device)
     x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=reduced):
+    with autocast(device, "bfloat16" if reduced else "float32"):
         logits = network.predict_logits(normalise(x))  # type: ignore[operator]
     p = torch.sigmoid(logits.float())
     p = F.interpolate(p, size=image.shape, mode="bilinear", align_corners=False)

@@ -195,6 +195,26 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
         run.run()
 
 
+def test_running_out_of_memory_is_told(tmp_path: Path) -> None:
+    def greedy(network: nn.Module, batch: object) -> torch.Tensor:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    with pytest.raises(InputError, match=r"not enough memory .*smaller ones need less"):
+        trainer(tmp_path, loss=greedy).run()
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RequestError, match=r"file write failed.*free some space"):
+        trainer(tmp_path).run()
+    assert not list(tmp_path.glob("*.pt"))
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_frozen_norms_keep_their_statistics(tmp_path: Path) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

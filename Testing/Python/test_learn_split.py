@@ -15,7 +15,7 @@ from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.learn.batches import LesionBatch, LesionBatches
 from CovidLesionSegLogic.learn.duplicates import keep_together
 from CovidLesionSegLogic.learn.manifest import SplitManifest, make_split, select
-from CovidLesionSegLogic.learn.precision import resolve_precision
+from CovidLesionSegLogic.learn.precision import autocast, gradient_scaler, resolve_precision
 from CovidLesionSegLogic.learn.scales import RandomScale, ThreeScales, scaled_size
 from CovidLesionSegLogic.learn.schedule import Schedule
 from CovidLesionSegLogic.learn.sources import Slice
@@ -47,6 +47,21 @@ def test_a_split_is_whole_disjoint_and_knows_no_order(patients, share, seed, ran
     assert len(split.validation) == wanted
     assert sorted(split.training + split.validation) == sorted(patients)
     assert not set(split.training) & set(split.validation)
+
+
+def test_a_large_split_takes_no_time_for_every_pair():
+    class Name(str):
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Name.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    names = [Name(f"p{i}") for i in range(200)]
+    SplitManifest(0, tuple(names[:100]), tuple(names[100:]))
+    assert Name.compared < 1000
 
 
 def test_seeds_split_differently_and_one_patient_more_moves_few():
@@ -215,6 +230,22 @@ def test_precision_follows_the_device(monkeypatch):
         assert resolve_precision("auto", cpu) == chosen
     with pytest.raises(RequestError, match="CUDA"):
         resolve_precision("float16", cpu)
+
+
+def test_reduced_precision_is_only_within_its_context():
+    cpu, x = torch.device("cpu"), torch.ones(2, 2)
+    with autocast(cpu, "bfloat16"):
+        assert (x @ x).dtype == torch.bfloat16
+    with autocast(torch.device("mps"), "float32"):  # a device that autocast may not know
+        assert (x @ x).dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_gradients_are_scaled_without_newer_pytorch_too(monkeypatch):
+    assert not gradient_scaler("bfloat16").is_enabled()
+    monkeypatch.delattr(torch.amp, "GradScaler", raising=False)  # as PyTorch 2.2
+    scaler = gradient_scaler("float32")
+    assert float(scaler.scale(torch.tensor(3.0))) == 3.0
 
 
 def test_validation_pools_by_patient_and_counts_false_marks():
