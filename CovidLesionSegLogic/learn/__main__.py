@@ -74,7 +74,11 @@ def mark_slices(args: argparse.Namespace) -> None:
 
 
 def validate_lesions(args: argparse.Namespace) -> None:
-    """Print the Dice at 0.5 of weights by validation patient, as JSON."""
+    """Print the Dice at 0.5 of weights by validation patient, as JSON.
+
+    A table's run has learnt from slices of the 100-slice set that validate here: of such a run only
+    the figures of volumes count.
+    """
     network = build_network(json.loads(args.network)).eval()
     network.load_state_dict(_weights(args.checkpoint))
     _, validation = lesions.split(lesions.load_slices(args.data))
@@ -94,7 +98,7 @@ def distill_encoder(args: argparse.Namespace) -> None:
         *sources.unlabelled(args.data / "slices_sarscov2ct"),
         *sources.unlabelled(args.data / "slices_song"),
     ]
-    pool = [s for s in pool if s.patient not in lesions.VALIDATION_PATIENTS]
+    pool, apart = lesions.split(pool)
     mixture = {s.source: 1.0 for s in pool}
     batches = lesions.LesionBatches(
         pool, mixture=mixture, batch_size=args.batch_size, sizes=(args.size,), seed=args.seed
@@ -112,7 +116,9 @@ def distill_encoder(args: argparse.Namespace) -> None:
         batches,
         schedule,
         args.run,
-        held_out=batches(args.steps + 1),
+        held_out=lesions.LesionBatches(
+            apart, mixture=mixture, batch_size=args.batch_size, sizes=(args.size,), augment=False
+        )(0),
     )
 
 
@@ -181,7 +187,10 @@ def main() -> None:
     mark.add_argument("output", type=Path, help=".npz")
     mark.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     mark.set_defaults(function=mark_slices)
-    validate = commands.add_parser("validate", help=validate_lesions.__doc__)
+    validate = commands.add_parser(
+        "validate",
+        help="print the Dice at 0.5 by validation patient (of a table's run: of volumes only)",
+    )
     validate.add_argument("checkpoint", type=Path, help="best.pt, or weights.pt of a table's run")
     validate.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     validate.add_argument(
