@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,12 @@ class TrainOptions:
         for field, known in (("scales", SCALES), ("schedule", SCHEDULES)):
             if getattr(self, field) not in known:
                 raise RequestError(f"--{field} is one of {', '.join(known)}.")
+        # As a model card wants it, but told before the training and not after.
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise RequestError(
+                f"'{self.name}' cannot be the name of a model: choose a --name of letters, digits, "
+                "'.', '_' and '-'."
+            )
         if self.seed < 0:
             raise RequestError(f"The seed must not be negative, not {self.seed}.")
         if self.schedule == "published" and (self.steps or self.learning_rate):

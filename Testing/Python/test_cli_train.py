@@ -191,6 +191,12 @@ def test_the_published_schedule_takes_no_other_length(tmp_path):
         TrainOptions(tmp_path, images=tmp_path, masks=tmp_path, schedule="published", steps=5)
 
 
+@pytest.mark.parametrize("name", ["../mine", "", "my model", "-x", "mine\n"])
+def test_a_name_that_no_model_can_have_is_refused_before_training(tmp_path, name):
+    with pytest.raises(RequestError, match="cannot be the name of a model"):
+        TrainOptions(tmp_path, images=tmp_path, masks=tmp_path, name=name)
+
+
 def test_public_encoder_weights(narrow, tmp_path):
     torch.manual_seed(3)
     encoder = NarrowEncoder()
