@@ -32,7 +32,7 @@ examples:
   covid-lesion-seg segment --help                   all options of a command
 
 exit codes: 0 done; 2 the request is wrong, or the output cannot be written (rights, full disk);
-3 the input or an installed file cannot be used; 4 some studies of several failed; 130 cancelled;
+3 the input or an installed file cannot be used; 4 finished, some of several failed; 130 cancelled;
 1 internal error (--debug or COVIDLESIONSEG_DEBUG=1 shows the traceback)
 """
 

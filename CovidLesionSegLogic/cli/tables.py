@@ -21,6 +21,9 @@ from CovidLesionSegLogic.errors import RequestError
 if TYPE_CHECKING:
     from CovidLesionSegLogic.assess.tables.plan import Plan
 
+SOME_FAILED = 4
+"""Exit code: finished, but not every run could be done."""
+
 EPILOG = """\
 examples:
   covid-lesion-seg tables refnet --data DATA -o tables --imagenet model.json
@@ -118,14 +121,14 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
                 "around it."
             )
     plan = find_plan(args.plan).with_steps(None if args.steps is None else int(args.steps))
-    if not args.report:
-        _train(args, plan, reporter)
+    complete = args.report or _train(args, plan, reporter)
     outputs = write_report(plan, args.output, args.publish)
     reporter.done(outputs)
-    return 0
+    return 0 if complete else SOME_FAILED
 
 
-def _train(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> None:
+def _train(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> bool:
+    """Whether no run failed or lacked a file; what another process runs is not a failure."""
     from CovidLesionSegLogic.assess.tables.build import Starts
     from CovidLesionSegLogic.assess.tables.runner import choose_jobs, run_jobs
     from CovidLesionSegLogic.assess.tables.training import Place
@@ -152,6 +155,7 @@ def _train(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> None:
     for outcome in outcomes:
         if outcome.state not in ("done", "finished before"):
             reporter.warning(f"{outcome.job.folder}: {outcome.state}")
+    return not any(outcome.state.startswith("not run") for outcome in outcomes)
 
 
 def _files(given: list[str], option: str) -> dict[str, Path]:

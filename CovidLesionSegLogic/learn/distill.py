@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from CovidLesionSegLogic.ct import atomic_path
 from CovidLesionSegLogic.networks.blocks import Encoder
 
 from .lesions import LesionBatch
@@ -108,4 +109,5 @@ def distill(
     trainer.run()
     averaged = trainer.averaged
     assert isinstance(averaged, Distillation)
-    torch.save(averaged.encoder.state_dict(), folder / "encoder.pt")
+    with atomic_path(folder / "encoder.pt") as temporary:
+        torch.save(averaged.encoder.state_dict(), temporary)

@@ -15,7 +15,7 @@ from CovidLesionSegLogic.models import DEFAULT_MODEL, InputSpec, ModelCard, get_
 from CovidLesionSegLogic.networks import SegmentationNetwork, build_network
 from CovidLesionSegLogic.networks.encoders import ENCODERS
 
-from .sources import CROP_MARGIN, WINDOW
+from .sources import CROP_MARGIN, CROP_SMALLEST, WINDOW
 
 FILES = (".safetensors", ".pth", ".pt")
 PAPERS_ENCODER = "res2net50"
@@ -83,7 +83,9 @@ def build_start(
         return _from_model(start, encoder, size)
     architecture = {"network": "refnet", "encoder": encoder or PAPERS_ENCODER}
     network = build_network(architecture)
-    spec = InputSpec(size=size, window=WINDOW, crop="lungs", margin=CROP_MARGIN)
+    spec = InputSpec(
+        size=size, window=WINDOW, crop="lungs", margin=CROP_MARGIN, smallest=CROP_SMALLEST
+    )
     if not is_file:
         return Start(network, architecture, spec, False, "random weights")
     path = Path(start).expanduser()

@@ -93,7 +93,7 @@ def test_variants_of_a_run_are_of_the_same_training(finished):
 def test_finished_runs_are_skipped(finished, data, capsys):
     output, plan, _ = finished
     before = {p: p.stat().st_mtime_ns for p in output.glob("runs/*/result.json")}
-    assert main(request_line(plan, data, output)) == 0
+    assert main(request_line(plan, data, output)) == 4
     assert {p: p.stat().st_mtime_ns for p in output.glob("runs/*/result.json")} == before
     assert "started: not run: needs --weights given=FILE" in capsys.readouterr().err
 
