@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from CovidLesionSegLogic.ct import atomic_path
 from CovidLesionSegLogic.networks import build_network
 from CovidLesionSegLogic.networks.encoders import ENCODERS, build_encoder
 
@@ -39,6 +40,8 @@ def train_lesions(args: argparse.Namespace) -> None:
         training = every
     if args.pseudo:
         training = training + pseudo.read_slices(args.pseudo)
+    if args.one_reader:
+        training = lesions.one_reader(training)
     schedule = Schedule(
         steps=args.steps,
         learning_rate=args.learning_rate or 2e-4,
@@ -50,7 +53,11 @@ def train_lesions(args: argparse.Namespace) -> None:
     Trainer(
         network,
         schedule,
-        make_batch=lesions.LesionBatches(training, seed=args.seed),
+        make_batch=lesions.LesionBatches(
+            training,
+            mixture=lesions.ONE_READER_MIXTURE if args.one_reader else lesions.MIXTURE,
+            seed=args.seed,
+        ),
         loss=lesions.refnet_batch_loss,
         validate=lesions.LesionValidation(validation),
         folder=args.run,
@@ -122,6 +129,19 @@ def distill_encoder(args: argparse.Namespace) -> None:
     )
 
 
+def average_weights(args: argparse.Namespace) -> None:
+    """Write the mean of the weights of several checkpoints of one network."""
+    states = [_weights(path) for path in args.checkpoints]
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(0)
+        if value.dtype.is_floating_point
+        else value
+        for name, value in states[0].items()
+    }
+    with atomic_path(args.output) as temporary:
+        torch.save({"network": mean}, temporary)
+
+
 def train_lungs(args: argparse.Namespace) -> None:
     """The lung network, from scratch."""
     torch.manual_seed(0)
@@ -175,6 +195,11 @@ def main() -> None:
     lesion.add_argument("--true-hu", action="store_true", help="add free slices of covid_ct_md")
     lesion.add_argument("--pseudo", type=Path, help="slices marked by 'mark'")
     lesion.add_argument(
+        "--one-reader",
+        action="store_true",
+        help="leave out outlines that disagree with those of medicalsegmentation.com",
+    )
+    lesion.add_argument(
         "--all-patients", action="store_true", help="train on the validation patients too"
     )
     student = commands.choices["distill"]
@@ -198,6 +223,10 @@ def main() -> None:
     )
     validate.add_argument("--threads", type=int, default=2)
     validate.set_defaults(function=validate_lesions)
+    average = commands.add_parser("average", help=average_weights.__doc__)
+    average.add_argument("output", type=Path)
+    average.add_argument("checkpoints", type=Path, nargs="+")
+    average.set_defaults(function=average_weights)
     export = commands.add_parser("export", help="write released weights and their card")
     export.add_argument("checkpoint", type=Path)
     export.add_argument("template", type=Path, help="card without its weights entry")

@@ -25,6 +25,17 @@ MIXTURE = {
     "slices_song_pseudo": 0.02,
     "covid_ct_md_pseudo": 0.04,
 }
+# The same for the last stages of the release, with one group of readers only.
+ONE_READER_MIXTURE = {
+    "sirm100": 0.38,
+    "zenodo20": 0.12,
+    "medseg": 0.20,
+    "medseg_free": 0.10,
+    "covid_ct_md_free": 0.07,
+    "slices_sarscov2ct_pseudo": 0.08,
+    "slices_song_pseudo": 0.01,
+    "covid_ct_md_pseudo": 0.04,
+}
 SIZES = (256, 352, 352, 416)
 SAMPLINGS = ("mixture", "epochs")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from . import sources
 from .batches import (
     MIXTURE,
+    ONE_READER_MIXTURE,
     SIZES,
     LesionBatch,
     LesionBatches,
@@ -19,6 +20,7 @@ from .validation import LesionValidation, PatientValidation, predict_slice
 
 __all__ = [
     "MIXTURE",
+    "ONE_READER_MIXTURE",
     "SIZES",
     "VALIDATION_PATIENTS",
     "LesionBatch",
@@ -27,6 +29,7 @@ __all__ = [
     "PatientValidation",
     "load_slices",
     "normalise",
+    "one_reader",
     "predict_slice",
     "refnet_batch_loss",
     "split",
@@ -52,6 +55,20 @@ def load_slices(data: Path, *, true_hu: bool = False) -> list[Slice]:
         *sources.medseg_lesions(data / "medseg_volumes"),
     ]
     return slices + (sources.covid_ct_md(data / "covid_ct_md", infected=False) if true_hu else [])
+
+
+def one_reader(slices: Sequence[Slice]) -> list[Slice]:
+    """Without outlines that disagree with those of medicalsegmentation.com.
+
+    The Radiopaedia cases of ``zenodo20`` are outlined more widely than the same patients' volumes
+    there; marks of a teacher on slices said to be free of COVID-19 are other diseases or wrong.
+    """
+    return [
+        s
+        for s in slices
+        if not (s.source == "zenodo20" and s.patient.startswith("radiopaedia"))
+        and not (s.patient.startswith("slices_sarscov2ct_noncovid") and s.mask.any())
+    ]
 
 
 def split(slices: Sequence[Slice]) -> tuple[list[Slice], list[Slice]]:

@@ -34,7 +34,7 @@ def test_auto_takes_the_gpu_if_there_is_one(gpus):
 def test_auto_falls_to_the_cpu(cpu_only):
     assert choose_device("auto") == torch.device("cpu")
     assert default_batch_size(choose_device("auto")) >= 1
-    assert "threads" in describe_device(torch.device("cpu"))
+    assert "thread" in describe_device(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])

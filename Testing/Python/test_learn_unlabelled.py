@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import numpy as np
 import torch
 
 from CovidLesionSegLogic.learn import sources
+from CovidLesionSegLogic.learn.__main__ import average_weights
 from CovidLesionSegLogic.learn.distill import Distillation, distill
-from CovidLesionSegLogic.learn.lesions import LesionBatches, LesionValidation, split
+from CovidLesionSegLogic.learn.lesions import LesionBatches, LesionValidation, one_reader, split
 from CovidLesionSegLogic.learn.pseudo import Confidence, pseudo_label, read_slices, save_slices
 from CovidLesionSegLogic.learn.sources import Slice
 from CovidLesionSegLogic.learn.trainer import Schedule
@@ -139,3 +141,33 @@ def test_pseudo_labels_never_validate():
     training, validation = split(marked)
     assert (len(training), len(validation)) == (1, 0)
     assert LesionValidation(validation).slices == []
+
+
+def test_one_reader_leaves_out_what_disagrees():
+    def one(patient, source, mark):
+        return Slice(
+            np.zeros((4, 4), np.uint8), np.full((4, 4), mark, np.uint8), patient, source, ""
+        )
+
+    kept = [
+        one("coronacases_001", "zenodo20", 1),
+        one("radiopaedia_4_85506", "medseg", 1),
+        one("slices_sarscov2ct_noncovid_x", "slices_sarscov2ct_pseudo", 0),
+        one("slices_sarscov2ct_covid_x", "slices_sarscov2ct_pseudo", 1),
+    ]
+    left_out = [
+        one("radiopaedia_4_85506", "zenodo20", 1),
+        one("slices_sarscov2ct_noncovid_x", "slices_sarscov2ct_pseudo", 1),
+    ]
+    assert one_reader(kept + left_out) == kept
+
+
+def test_mean_of_two_checkpoints(tmp_path):
+    for name, value in (("a", 1.0), ("b", 3.0)):
+        state = {"weight": torch.full((2,), value), "count": torch.tensor(7)}
+        torch.save({"network": state}, tmp_path / f"{name}.pt")
+    paths = [tmp_path / "a.pt", tmp_path / "b.pt"]
+    average_weights(argparse.Namespace(output=tmp_path / "mean.pt", checkpoints=paths))
+    mean = torch.load(tmp_path / "mean.pt", weights_only=True)["network"]
+    assert mean["weight"].tolist() == [2.0, 2.0]
+    assert mean["count"] == 7
