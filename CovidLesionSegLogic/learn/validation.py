@@ -19,18 +19,27 @@ from .sources import Slice
 
 @torch.inference_mode()
 def predict_slice(
-    network: nn.Module, image: NDArray[np.uint8], size: int = 352, *, reduced: bool = True
+    network: nn.Module,
+    image: NDArray[np.uint8],
+    size: int = 352,
+    *,
+    reduced: bool = True,
+    flips: bool = False,
 ) -> NDArray[np.float32]:
     """Soft map (H, W) of one 8-bit slice at its own size, computed where the network is.
 
-    ``reduced`` computes in bfloat16.
+    ``reduced`` computes in bfloat16; ``flips`` averages the logits of the slice and its mirror
+    image.
     """
     device = next(network.parameters()).device
     x = torch.from_numpy(image.astype(np.float32) / 255)[None, None].to(device)
     x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     with autocast(device, "bfloat16" if reduced else "float32"):
-        logits = network.predict_logits(normalise(x))  # type: ignore[operator]
-    p = torch.sigmoid(logits.float())
+        x = normalise(x)
+        logits = network.predict_logits(x).float()  # type: ignore[operator]
+        if flips:
+            logits = (logits + network.predict_logits(x.flip(-1)).float().flip(-1)) / 2  # type: ignore[operator]
+    p = torch.sigmoid(logits)
     p = F.interpolate(p, size=image.shape, mode="bilinear", align_corners=False)
     return p[0, 0].cpu().numpy()
 

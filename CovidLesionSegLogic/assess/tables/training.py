@@ -23,7 +23,7 @@ from CovidLesionSegLogic.assess.tables.result import (
     write_arrays,
     write_entry,
 )
-from CovidLesionSegLogic.assess.tables.scoring import THRESHOLD, score_network, soft_map
+from CovidLesionSegLogic.assess.tables.scoring import THRESHOLD, score_network
 from CovidLesionSegLogic.assess.tables.stopwatch import Stopwatch
 from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.engine import Cancel, Progress, describe_device
@@ -163,7 +163,7 @@ def _train(
         to_schedule(schedule, started=started),
         make_batch=_batches(job, slices),
         loss=refnet_batch_loss,
-        validate=_validation(images, schedule, place.device),
+        validate=_validation(images, schedule),
         folder=folder / TRAINING,
         freeze_encoder_norm=schedule.freeze_encoder_norm and started,
         device=place.device,
@@ -203,17 +203,20 @@ def _batches(job: Job, slices: Sequence[Slice]) -> Callable[[int], Any]:
     return RandomScale(batches, seed=job.seed) if schedule.scales == "one" else batches
 
 
-def _validation(
-    images: Images, schedule: RunSchedule, device: torch.device
-) -> Callable[[nn.Module], dict[str, float]]:
+def _validation(images: Images, schedule: RunSchedule) -> Callable[[nn.Module], dict[str, float]]:
     """Mean Dice at 0.5 over the validation slices; without any, nothing is chosen by a score."""
     from CovidLesionSegLogic.assess.slices import dice_at
+    from CovidLesionSegLogic.learn.lesions import predict_slice
 
     def validate(network: nn.Module) -> dict[str, float]:
         if schedule.choose == "last":
             return {"score": 0.0}
         dice = [
-            dice_at(soft_map(network, s.image, schedule.size, device=device), s.mask > 0, THRESHOLD)
+            dice_at(
+                predict_slice(network, s.image, schedule.size, reduced=False),
+                s.mask > 0,
+                THRESHOLD,
+            )
             for s in images.validation
         ]
         return {"score": float(np.mean([1.0 if d is None else d for d in dice]))}
@@ -262,7 +265,6 @@ def _evaluate(
         images.test,
         job.schedule.size,
         flips=evaluation.flips,
-        device=place.device,
         progress=told,
     )
     write_arrays(folder / f"scores-{evaluation.key}.npz", scores.curves)
