@@ -15,7 +15,7 @@ from CovidLesionSegLogic.ct import atomic_path
 from CovidLesionSegLogic.networks import build_network
 from CovidLesionSegLogic.networks.encoders import ENCODERS, build_encoder
 
-from . import lesions, lungs, pseudo, sources
+from . import coarse_refine, lesions, lungs, pseudo, sources
 from .distill import Distillation, distill
 from .export import export_model
 from .imagenet import resnet50_state_dict
@@ -176,7 +176,12 @@ def main() -> None:
         prog="python -m CovidLesionSegLogic.learn", description=__doc__
     )
     commands = parser.add_subparsers(required=True)
-    trainings = {"lesions": train_lesions, "lungs": train_lungs, "distill": distill_encoder}
+    trainings = {
+        "lesions": train_lesions,
+        "coarse-refine": coarse_refine.train,
+        "lungs": train_lungs,
+        "distill": distill_encoder,
+    }
     for name, function in trainings.items():
         command = commands.add_parser(name, help=function.__doc__)
         command.add_argument("--data", type=Path, required=True, help="folder of the data sets")
@@ -202,6 +207,7 @@ def main() -> None:
     lesion.add_argument(
         "--all-patients", action="store_true", help="train on the validation patients too"
     )
+    coarse_refine.add_arguments(commands.choices["coarse-refine"])
     student = commands.choices["distill"]
     student.add_argument("--imagenet", required=True, **imagenet)
     student.add_argument("--encoder", choices=sorted(ENCODERS), required=True)

@@ -11,7 +11,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from CovidLesionSegLogic.models import InputSpec
 WINDOW = (-1150.0, 250.0)
 LUNG_HU, SOFT_TISSUE_HU = -860.0, 40.0
 CROP_MARGIN, CROP_SMALLEST = 0.03, 0.6
+UNKNOWN_CLASS = 255
+"""Mask value of a lesion whose class nobody named, where masks have classes."""
 
 # One patient stands in several data sets; a split must keep them on one side.
 SAME_PATIENT = {
@@ -43,7 +45,8 @@ class Slice:
     image
         (H, W) uint8, ``WINDOW`` on 0..255.
     mask
-        (H, W) uint8: for lesions 0 or 1; for lungs 0, 1 right, 2 left, 3 lung of unknown side.
+        (H, W) uint8: for lesions 0 or 1, or with classes 0, 1 to n and ``UNKNOWN_CLASS``; for
+        lungs 0, 1 right, 2 left, 3 lung of unknown side.
     patient
         Patients never stand on both sides of a split.
     source, name
@@ -79,19 +82,28 @@ def crop_boxes(lungs: NDArray[Any]) -> dict[int, Box]:
     return lung_boxes(lungs, spec)
 
 
-def sirm100(root: Path) -> list[Slice]:
+def sirm100(root: Path, *, classes: bool = False) -> list[Slice]:
     """The 50 published training slices of the 100-slice set; each is its own patient.
 
-    Patient identities are not published. Images 10 and 43 are near-identical, 26 and 27 look
-    like one patient; each pair gets one name.
+    ``classes``: masks of 1 ground-glass opacity and 2 consolidation, not of 1 lesion. Patient
+    identities are not published. Images 10 and 43 are near-identical, 26 and 27 look like one
+    patient; each pair gets one name.
     """
     same = {"43": "10", "27": "26"}
     slices = []
     for path in sorted((root / "images").glob("*.png"), key=lambda p: int(p.stem)):
-        lesion = (read_grey(root / "lesion" / path.name) > 0).astype(np.uint8)
+        if classes:
+            lesion = read_grey(root / "classes" / path.name)
+        else:
+            lesion = (read_grey(root / "lesion" / path.name) > 0).astype(np.uint8)
         patient = f"sirm_{same.get(path.stem, path.stem)}"
         slices.append(Slice(read_grey(path), lesion, patient, "sirm100", path.stem))
     return slices
+
+
+def without_classes(slices: Iterable[Slice]) -> list[Slice]:
+    """The same slices, their lesions marked as of unnamed class."""
+    return [replace(s, mask=np.where(s.mask > 0, np.uint8(UNKNOWN_CLASS), 0)) for s in slices]
 
 
 def _zenodo_patient(case: str) -> str:
@@ -136,8 +148,11 @@ def medseg(root: Path) -> Iterable[tuple[str, NDArray[np.float32], NDArray[Any],
         yield name, np.maximum(arrays[0].astype(np.float32), -1024), arrays[1], arrays[2]
 
 
-def medseg_lesions(root: Path, *, minimum_lung: int = 800) -> list[Slice]:
-    """Every slice with lung of the volumes, lesion or not, cropped to the lungs."""
+def medseg_lesions(root: Path, *, classes: bool = False, minimum_lung: int = 800) -> list[Slice]:
+    """Every slice with lung of the volumes, lesion or not, cropped to the lungs.
+
+    ``classes``: masks of 1 ground-glass opacity and 2 consolidation, not of 1 lesion.
+    """
     slices = []
     for name, hu, lesion, lungs in medseg(root):
         boxes = crop_boxes(lungs)
@@ -145,7 +160,7 @@ def medseg_lesions(root: Path, *, minimum_lung: int = 800) -> list[Slice]:
             if (lungs[k] > 0).sum() < minimum_lung:
                 continue
             hu_box, lesion_box = hu[k][boxes[k].slices], lesion[k][boxes[k].slices]
-            mask = (lesion_box > 0).astype(np.uint8)
+            mask = (lesion_box if classes else lesion_box > 0).astype(np.uint8)
             source = "medseg" if mask.any() else "medseg_free"
             patient = SAME_PATIENT[name]
             slices.append(Slice(to_window(hu_box), mask, patient, source, f"{name}_{k:03d}"))

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from .blocks import SegmentationNetwork, parameter_count
+from .coarse_refine import CoarseRefineNet
 from .lungnet import LungNet
 from .refnet import RefNet
 from .registry import build_named
 
-NETWORKS: dict[str, type[SegmentationNetwork]] = {"refnet": RefNet, "lungnet": LungNet}
+NETWORKS: dict[str, type[SegmentationNetwork]] = {
+    "refnet": RefNet,
+    "coarse-refine": CoarseRefineNet,
+    "lungnet": LungNet,
+}
 
 __all__ = ["NETWORKS", "SegmentationNetwork", "build_network", "parameter_count"]
 
