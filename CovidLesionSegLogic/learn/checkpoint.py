@@ -12,6 +12,7 @@ import csv
 import io
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,12 @@ import torch
 from CovidLesionSegLogic.ct import atomic_path
 from CovidLesionSegLogic.errors import InputError, RequestError
 
+from .schedule import Schedule
+
 FORMAT = 2
 LAST, BEST, NEXT_BEST, LOG = "last.pt", "best.pt", "next_best.pt", "log.csv"
+# How often a run saves does not change what it computes.
+FREE_TO_DIFFER = ("save_every",)
 
 
 class RunFolder:
@@ -141,3 +146,28 @@ class RunFolder:
         writer.writerows(rows)
         with atomic_path(self.folder / LOG) as temporary:
             temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def check_same_run(
+    folder: Path, state: Mapping[str, Any], *, schedule: Schedule, record: Mapping[str, Any]
+) -> None:
+    """RequestError, naming what differs, where ``state`` is of another schedule or record."""
+    # A run from before a field was there ran with what is now its default.
+    defaults = {f.name: f.default for f in fields(Schedule) if f.default is not MISSING}
+    ours = {**asdict(schedule), **record}
+    theirs = {**defaults, **state["schedule"], **state["record"]}
+    differing = [
+        f"{name} (was {_short(theirs.get(name))}, now {_short(ours.get(name))})"
+        for name in dict.fromkeys([*ours, *theirs])
+        if name not in FREE_TO_DIFFER and ours.get(name) != theirs.get(name)
+    ]
+    if differing:
+        raise RequestError(
+            f"The run in {folder} differs in {'; '.join(differing)}: go on with "
+            "the same options, choose another folder, or start over with --restart."
+        )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

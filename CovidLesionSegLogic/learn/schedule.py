@@ -8,6 +8,8 @@ from dataclasses import dataclass
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 OPTIMISERS = ("adamw", "adam")
 DECAYS = ("cosine", "steps")
+VARIANTS = 5
+"""Of each slice in the coarse-refine paper's augmentation (section 2.3)."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class Schedule:
     decay
         "cosine": to zero at the end. "steps": times ``decay_factor`` from each step of
         ``decay_at`` on.
+    patience, stop_on
+        The training ends early after ``patience`` validations in a row without a better figure
+        ``stop_on``: "score", or the name of a loss (lower is better); 0: it runs to its last step.
 
     Raises
     ------
@@ -58,12 +63,14 @@ class Schedule:
     decay: str = "cosine"
     decay_at: tuple[int, ...] = ()
     decay_factor: float = 0.1
+    patience: int = 0
+    stop_on: str = "score"
 
     def __post_init__(self) -> None:
         for name in ("steps", "validate_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("encoder_factor", "warmup", "weight_decay", "clip"):
+        for name in ("encoder_factor", "warmup", "weight_decay", "clip", "patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
@@ -114,6 +121,46 @@ class Schedule:
             optimiser="adam",
             decay="steps",
             decay_at=(epochs // 2 * epoch,),
+        )
+
+    @classmethod
+    def published_coarse_refine(
+        cls,
+        slices: int,
+        *,
+        batch_size: int = 8,
+        epochs: int = 200,
+        patience: int = 20,
+        stop_on: str = "validation_loss",
+        precision: str = "auto",
+    ) -> Schedule:
+        """The coarse-refine network's own (paper section 3.1), for all methods of its tables.
+
+        Adam at a constant 3e-4, up to 200 epochs of which each sees the five variants of every
+        slice, early stopping; the paper names no clip, warm-up, decay or averaging. It is
+        validated once per epoch, so ``patience`` counts epochs (20 is our reading of "increases
+        too much").
+
+        Parameters
+        ----------
+        slices
+            Training slices before the augmentation, from which the steps of an epoch follow.
+        """
+        epoch = math.ceil(VARIANTS * slices / batch_size)
+        return cls(
+            steps=epochs * epoch,
+            learning_rate=3e-4,
+            warmup=0,
+            weight_decay=0.0,
+            clip=0.0,
+            average=0.0,
+            validate_every=epoch,
+            save_every=epoch,
+            precision=precision,
+            optimiser="adam",
+            decay="steps",
+            patience=patience,
+            stop_on=stop_on,
         )
 
     def rate(self, step: int) -> float:

@@ -18,17 +18,16 @@ from torch import Tensor, nn
 from CovidLesionSegLogic.engine import Cancel, Progress, memory_errors_for, no_progress
 from CovidLesionSegLogic.errors import CancelledError, RequestError
 
-from .checkpoint import RunFolder
+from .checkpoint import RunFolder, check_same_run
 from .precision import autocast, gradient_scaler, resolve_precision
 from .schedule import Schedule
+from .stopping import validations_without_gain
 from .tensors import map_tensors
 
 __all__ = ["Schedule", "Trainer"]
 
 logger = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
-# How often a run saves does not change what it computes.
-FREE_TO_DIFFER = ("save_every",)
 MEMORY_FOR = "a training step of this batch and image size (smaller ones need less)"
 
 
@@ -76,8 +75,12 @@ class Trainer(Generic[Batch]):
         record: Mapping[str, Any] | None = None,
     ) -> None:
         self.device = device or next(network.parameters()).device
+        self.precision = resolve_precision(schedule.precision, self.device)
+        # In float32 the CPU kernels of many convolutions are slower with the channels last.
+        plain = self.device.type == "cpu" and self.precision == "float32"
+        layout = torch.contiguous_format if plain else torch.channels_last
         self.network = network.to(  # type: ignore[call-overload]
-            self.device, memory_format=torch.channels_last
+            self.device, memory_format=layout
         )
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
         self.schedule = schedule
@@ -98,7 +101,6 @@ class Trainer(Generic[Batch]):
         self.optimiser = optimiser(
             [{"params": p} for p in groups.values() if p], weight_decay=schedule.weight_decay
         )
-        self.precision = resolve_precision(schedule.precision, self.device)
         self.scaler = gradient_scaler(self.precision)
         self.step = 0
         self.best, self.best_step = -math.inf, None  # type: float, int | None
@@ -107,7 +109,7 @@ class Trainer(Generic[Batch]):
         self.saved: int | None = None
 
     def run(self, *, restart: bool = False) -> None:
-        """Train from the last checkpoint, if there is one, to the end of the schedule.
+        """Train from the last checkpoint, if there is one, to the schedule's end or early stop.
 
         Parameters
         ----------
@@ -133,7 +135,7 @@ class Trainer(Generic[Batch]):
                 self.progress("train", self.step, steps)
                 try:
                     self._validate_and_save()
-                    if self.step >= steps:
+                    if self.step >= steps or self.stopped_early:
                         upcoming.cancel()
                         return
                     self.cancel.check()
@@ -150,6 +152,12 @@ class Trainer(Generic[Batch]):
                 if self.step % 20 == 0:
                     pace = (time.monotonic() - started) / (self.step - first)
                     logger.info("step %d loss %.4f %.2f s/step", self.step, self.mean_loss, pace)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the validation has not become better for as long as the schedule waits."""
+        patience, figure = self.schedule.patience, self.schedule.stop_on
+        return bool(patience) and validations_without_gain(self.log, figure) >= patience
 
     def _next_batch(self, step: int) -> Batch | None:
         if step >= self.schedule.steps:
@@ -209,6 +217,15 @@ class Trainer(Generic[Batch]):
         seen = bool(self.log) and self.log[-1]["step"] == self.step
         if not seen and (last or self.step % s.validate_every == 0):
             better = self._validate()
+            if self.stopped_early:
+                last = True
+                logger.info(
+                    "stopped early at step %d of %d: no better %s in %d validations",
+                    self.step,
+                    s.steps,
+                    s.stop_on,
+                    s.patience,
+                )
         if better or (self.saved != self.step and (last or self.step % s.save_every == 0)):
             self._save(self.averaged.state_dict() if better else None)
 
@@ -254,7 +271,7 @@ class Trainer(Generic[Batch]):
         state = self.files.load()
         if state is None:
             return
-        self._check_same(state)
+        check_same_run(self.files.folder, state, schedule=self.schedule, record=self.record)
         try:
             self.network.load_state_dict(state["network"])
             self.averaged.load_state_dict(state["averaged"])
@@ -273,22 +290,3 @@ class Trainer(Generic[Batch]):
         self.log, self.saved = state["log"], state["step"]
         self.mean_loss, self.counted = state["mean_loss"], state["counted"]
         logger.info("resumed at step %d", self.step)
-
-    def _check_same(self, state: Mapping[str, Any]) -> None:
-        ours = {**asdict(self.schedule), **self.record}
-        theirs = {**state["schedule"], **state["record"]}
-        differing = [
-            f"{name} (was {_short(theirs.get(name))}, now {_short(ours.get(name))})"
-            for name in dict.fromkeys([*ours, *theirs])
-            if name not in FREE_TO_DIFFER and ours.get(name) != theirs.get(name)
-        ]
-        if differing:
-            raise RequestError(
-                f"The run in {self.files.folder} differs in {'; '.join(differing)}: go on with "
-                "the same options, choose another folder, or start over with --restart."
-            )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
