@@ -67,6 +67,7 @@ def describe(card: ModelCard) -> list[str]:
     lines = [
         f"{card.name} {card.version} ({card.task}): {card.title}",
         f"  classes    {', '.join(c.name for c in card.classes)}",
+        *_limits(card),
         f"  weights    {card.weights_path} ({size / 1e6:.1f} MB)",
         f"  sha256     {card.weights.sha256}",
         f"  licence    {card.licence or 'not stated'}",
@@ -77,6 +78,25 @@ def describe(card: ModelCard) -> list[str]:
     lines.append("  accuracy   " + (accuracy[0] if accuracy else "not stated"))
     lines += [f"             {line}" for line in accuracy[1:]]
     return lines
+
+
+def _limits(card: ModelCard) -> list[str]:
+    """What a lesion model was not trained on, where its card says so, and its gate."""
+    if card.task != "lesion":
+        return []
+    lines = []
+    missing = card.training.get("not trained")
+    if missing:
+        words = missing if isinstance(missing, str) else ", ".join(map(str, missing))
+        lines.append(f"  not found  {words} (not trained)")
+    if card.gate is None:
+        return [*lines, "  gate       none"]
+    rule = "one slice" if card.gate.run == 1 else f"{card.gate.run} slices in a row"
+    return [
+        *lines,
+        f"  gate       segments slices with a probability above {card.gate.segment_above:g}; above "
+        f"{card.gate.threshold:g} a slice shows signs of infection, and a scan from {rule} on",
+    ]
 
 
 def _flat(data: Mapping[str, Any], before: str = "") -> list[str]:

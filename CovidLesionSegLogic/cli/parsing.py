@@ -82,8 +82,8 @@ def add_compute_options(parser: argparse.ArgumentParser) -> None:
         "--gate",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="segment only slices that the model's own classifier finds positive; models with "
-        "such a gate are not run by this version, so --gate is refused",
+        help="segment only slices in which the model's own classifier sees signs of infection "
+        "(default: on where the model has one; --no-gate segments every slice)",
     )
     parser.add_argument(
         "--threshold",

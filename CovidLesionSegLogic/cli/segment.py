@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 from CovidLesionSegLogic.cli.parsing import Parser, add_compute_options, add_output_options
 from CovidLesionSegLogic.cli.progress import Reporter
 from CovidLesionSegLogic.cli.signals import cancel_on_signals
+from CovidLesionSegLogic.errors import RequestError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from CovidLesionSegLogic.ct.volume import CTVolume
     from CovidLesionSegLogic.engine import Cancel
-    from CovidLesionSegLogic.pipeline import SegmentationResult, SegmentOptions
+    from CovidLesionSegLogic.pipeline import GateResult, SegmentationResult, SegmentOptions
 
 EPILOG = """\
 examples:
   covid-lesion-seg segment CT_FOLDER -o results
   covid-lesion-seg segment scan.nii.gz -o results --lungs lungs.nii.gz --device cuda:0
+  covid-lesion-seg segment CT_FOLDER -o results --lesion-types
   covid-lesion-seg segment CT_FOLDER -o results --format nii.gz --probability --name patient7
 
 For a study called NAME the folder DIR gets: NAME.seg.nrrd, NAME_labels.nii.gz,
@@ -47,6 +49,11 @@ def add_parser(commands: Any) -> Parser:
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="output folder"
+    )
+    parser.add_argument(
+        "--lesion-types",
+        action="store_true",
+        help="tell lesion types apart: short for --model coarse-refine",
     )
     add_compute_options(parser)
     parser.add_argument(
@@ -92,7 +99,6 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
     """Check the whole request before any work is done."""
-    from CovidLesionSegLogic.models import DEFAULT_MODEL
     from CovidLesionSegLogic.outputs import (
         check_formats,
         check_output_folder,
@@ -105,7 +111,7 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
     if args.name is not None:
         check_study_name(args.name)
     options = SegmentOptions(
-        model=args.model or DEFAULT_MODEL,
+        model=chosen_model(args.model, getattr(args, "lesion_types", False)),
         device=args.device,
         threshold=args.threshold,
         lungs=getattr(args, "lungs", None),
@@ -121,6 +127,27 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
     for notice in missing_notices(formats, chosen=chosen, report=not args.no_report):
         reporter.warning(notice)
     return options
+
+
+def chosen_model(model: str | None, lesion_types: bool) -> str:
+    """The model's name from ``--model`` and ``--lesion-types``; RequestError where they differ."""
+    from CovidLesionSegLogic.models import DEFAULT_MODEL, LESION_TYPES_MODEL, get_card
+
+    if not lesion_types:
+        return model or DEFAULT_MODEL
+    if model not in (None, LESION_TYPES_MODEL):
+        raise RequestError(
+            f"--lesion-types stands for --model {LESION_TYPES_MODEL}, but --model names '{model}'; "
+            "leave one of them out."
+        )
+    try:
+        get_card(LESION_TYPES_MODEL, "lesion")
+    except RequestError as error:
+        raise RequestError(
+            f"--lesion-types needs the model '{LESION_TYPES_MODEL}', which is not installed; "
+            "reinstall the extension or leave --lesion-types out ('models' lists what there is)."
+        ) from error
+    return LESION_TYPES_MODEL
 
 
 def read(args: argparse.Namespace, reporter: Reporter, cancel: Cancel) -> CTVolume:
@@ -177,4 +204,21 @@ def segment_and_write(
         reporter.warning(message)
     for line in result_lines(result):
         reporter.line(line)
+    if result.gate is not None:
+        reporter.line(gate_line(result.gate))
     return result, outputs
+
+
+def gate_line(gate: GateResult) -> str:
+    """What the gate saw and did, as a screening: slices are counted, nobody is diagnosed."""
+    decisions = [
+        f"{'signs' if found else 'no signs'} of infection by the rule '{rule}'"
+        for rule, found in (
+            (gate.rule_text, gate.infected),
+            ("at least one slice", gate.infected_any_slice),
+        )
+    ]
+    return (
+        f"Gate: {gate.looked_at} slices looked at, {gate.left_out} left out, {gate.positive} with "
+        f"signs of infection; screening: {', '.join(dict.fromkeys(decisions))}."
+    )

@@ -2,6 +2,7 @@
 
 from CovidLesionSegLogic.engine.cancel import Cancel
 from CovidLesionSegLogic.engine.device import choose_device, default_batch_size, describe_device
+from CovidLesionSegLogic.engine.gate import longest_run, patient_decision
 from CovidLesionSegLogic.engine.memory import is_out_of_memory, memory_errors_for
 from CovidLesionSegLogic.engine.predict import SlicePrediction, predict_slices
 from CovidLesionSegLogic.engine.preprocess import Box, lung_box, lung_boxes, prepare_slice
@@ -16,10 +17,12 @@ __all__ = [
     "default_batch_size",
     "describe_device",
     "is_out_of_memory",
+    "longest_run",
     "lung_box",
     "lung_boxes",
     "memory_errors_for",
     "no_progress",
+    "patient_decision",
     "predict_slices",
     "prepare_slice",
 ]

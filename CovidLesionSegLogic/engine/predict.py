@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,31 +12,31 @@ from numpy.typing import NDArray
 
 from CovidLesionSegLogic.engine.cancel import Cancel
 from CovidLesionSegLogic.engine.device import default_batch_size
-from CovidLesionSegLogic.engine.memory import is_out_of_memory
 from CovidLesionSegLogic.engine.preprocess import Box, lung_boxes, prepare_slice, resize
 from CovidLesionSegLogic.engine.progress import Progress, no_progress
-from CovidLesionSegLogic.errors import InputError
-from CovidLesionSegLogic.models import ModelCard
+from CovidLesionSegLogic.engine.runner import Runner
+from CovidLesionSegLogic.models import GateSpec, ModelCard
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from CovidLesionSegLogic.networks import SegmentationNetwork
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class SlicePrediction:
     """One slice's result: ``probability`` (classes, h, w) float32 lies in ``box`` of ``index``.
 
-    Outside the box the probability is 0.
+    Outside the box the probability is 0. ``gate`` is the gate's probability that the slice shows
+    signs of infection, None where no gate ran. ``segmented`` is false for a slice that the gate
+    left out: its ``probability`` is 0 everywhere and takes no memory.
     """
 
     index: int
     box: Box
     probability: NDArray[np.float32]
+    gate: float | None = None
+    segmented: bool = True
 
 
 def predict_slices(
@@ -48,6 +47,7 @@ def predict_slices(
     *,
     device: torch.device,
     batch_size: int | None = None,
+    gate: GateSpec | None = None,
     stage: str = "segment",
     progress: Progress = no_progress,
     cancel: Cancel | None = None,
@@ -69,6 +69,10 @@ def predict_slices(
         Says what goes in (``input``) and which classes come out.
     batch_size
         Slices per pass; halved, with a notice, when memory runs out.
+    gate
+        The encoder runs over every slice, and only slices whose gate probability is above
+        ``gate.segment_above`` go on to the decoder; with mirrored slices that probability is the
+        mean of both views. None: every slice is segmented. Only for networks with a gate.
     stage
         What ``progress`` is told.
     progress, cancel
@@ -88,7 +92,7 @@ def predict_slices(
         boxes = dict.fromkeys(range(len(array)), whole)
     else:
         boxes = lung_boxes(lungs, card.input)
-    runner = _Runner(network, card, device, batch_size or default_batch_size(device), notice)
+    runner = Runner(network, card, device, batch_size or default_batch_size(device), gate, notice)
     todo = iter(boxes.items())
     done = 0
     progress(stage, 0, len(boxes))
@@ -97,91 +101,11 @@ def predict_slices(
         if cancel is not None:
             cancel.check()
         inputs = [prepare_slice(array[k][box.slices], card.input) for k, box in batch]
-        for (k, box), planes in zip(batch, runner.probabilities(inputs), strict=True):
-            yield SlicePrediction(k, box, resize(planes, box.size).numpy())
+        for (k, box), output in zip(batch, runner.outputs(inputs), strict=True):
+            if output.planes is None:
+                nothing = np.broadcast_to(np.float32(0), (len(card.classes), *box.size))
+                yield SlicePrediction(k, box, nothing, output.gate, segmented=False)
+            else:
+                yield SlicePrediction(k, box, resize(output.planes, box.size).numpy(), output.gate)
         done += len(batch)
         progress(stage, done, len(boxes))
-
-
-class _Runner:
-    """Network passes with a batch size that adapts to the memory."""
-
-    def __init__(
-        self,
-        network: SegmentationNetwork,
-        card: ModelCard,
-        device: torch.device,
-        batch_size: int,
-        notice: Callable[[str], None] | None,
-    ) -> None:
-        self.network = network
-        self.card = card
-        self.device = device
-        self.batch_size = batch_size
-        self.notice = notice or (lambda message: None)
-
-    def probabilities(self, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
-        """(classes, size, size) float32 on the CPU for each input."""
-        import torch
-
-        start = 0
-        while start < len(inputs):
-            some = inputs[start : start + self.batch_size]
-            try:
-                result = self._forward(torch.stack(list(some)))
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                message = str(error)
-            else:
-                start += len(some)
-                yield from result
-                continue
-            # Outside the handler: a live traceback would keep the failed pass's memory.
-            self._shrink(len(some), message)
-
-    def _forward(self, batch: Tensor) -> Tensor:
-        import torch
-
-        cudnn = torch.backends.cudnn
-        with (
-            torch.inference_mode(),
-            # Same answer every time and on every GPU, at full float32 precision.
-            cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-        ):
-            inputs = batch.to(self.device)
-            logits = self.network.predict_logits(inputs).float()
-            if self.card.inference.flips:
-                mirrored = self.network.predict_logits(inputs.flip(-1)).float()
-                logits = (logits + mirrored.flip(-1)) / 2
-            result = torch.sigmoid(logits / self.card.inference.temperature).cpu()
-        expected = (len(batch), len(self.card.classes), *batch.shape[-2:])
-        if tuple(result.shape) != expected:
-            raise InputError(
-                f"The model '{self.card.name}' gave an output of shape {tuple(result.shape)} where "
-                f"its card says {expected}; reinstall the extension."
-            )
-        if not torch.isfinite(result).all():
-            raise InputError(
-                f"The model '{self.card.name}' gave values that are not finite; its weights may "
-                "be damaged ('models verify' checks them), or try '--device cpu'."
-            )
-        return result
-
-    def _shrink(self, size: int, message: str) -> None:
-        import torch
-
-        _log.info("out of memory with %d slices on %s: %s", size, self.device, message)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if size <= 1:
-            other = "" if self.device.type == "cpu" else " or use '--device cpu'"
-            raise InputError(
-                f"There is not enough memory on the device '{self.device}' for even one slice; "
-                f"close other programs{other}."
-            )
-        self.batch_size = size // 2
-        self.notice(
-            f"Memory on the device '{self.device}' was short: {self.batch_size} slices at a time "
-            f"instead of {size}."
-        )

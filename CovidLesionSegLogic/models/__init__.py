@@ -1,16 +1,20 @@
 """Model cards, weights and checksums: from a model's name to a network ready to use."""
 
-from CovidLesionSegLogic.models.card import (
-    CARD_FORMAT,
+from CovidLesionSegLogic.models.card import CARD_FORMAT, ModelCard
+from CovidLesionSegLogic.models.parts import (
+    ANY_SLICE,
+    CONSECUTIVE,
+    GATE_RULES,
+    GateSpec,
     InferenceSpec,
     InputSpec,
     LesionClass,
-    ModelCard,
     PostprocessSpec,
     WeightsSpec,
 )
 from CovidLesionSegLogic.models.registry import (
     DEFAULT_MODEL,
+    LESION_TYPES_MODEL,
     LUNG_MODEL,
     Verification,
     get_card,
@@ -22,9 +26,14 @@ from CovidLesionSegLogic.models.registry import (
 from CovidLesionSegLogic.models.store import load_weights, save_weights, sha256_of
 
 __all__ = [
+    "ANY_SLICE",
     "CARD_FORMAT",
+    "CONSECUTIVE",
     "DEFAULT_MODEL",
+    "GATE_RULES",
+    "LESION_TYPES_MODEL",
     "LUNG_MODEL",
+    "GateSpec",
     "InferenceSpec",
     "InputSpec",
     "LesionClass",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MODELS_VARIABLE = "COVIDLESIONSEG_MODELS"
 DEFAULT_MODEL = "refnet"
+LESION_TYPES_MODEL = "coarse-refine"
+"""The model that tells lesion types apart."""
 LUNG_MODEL = "lungs"
 
 _log = logging.getLogger(__name__)

@@ -154,8 +154,9 @@ def _report_writers(result: SegmentationResult) -> dict[str, Callable[[Path], ob
 
 
 def numbers(result: SegmentationResult) -> dict[str, object]:
-    """The quantification with the run's warnings and provenance, JSON-ready."""
+    """The quantification with the run's gate, warnings and provenance, JSON-ready."""
     data = result.quantification.to_dict()
+    data["gate"] = None if result.gate is None else result.gate.to_dict()
     data["warnings"] = list(result.warnings)
     data["provenance"] = result.provenance
     return data

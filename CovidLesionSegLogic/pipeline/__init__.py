@@ -1,7 +1,15 @@
 """Segment one CT: the one path that panel, console, batch and worker use."""
 
+from CovidLesionSegLogic.pipeline.gate import GateResult, GateSlice
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
 from CovidLesionSegLogic.pipeline.result import SegmentationResult
 from CovidLesionSegLogic.pipeline.segment import check_options, segment_ct
 
-__all__ = ["SegmentOptions", "SegmentationResult", "check_options", "segment_ct"]
+__all__ = [
+    "GateResult",
+    "GateSlice",
+    "SegmentOptions",
+    "SegmentationResult",
+    "check_options",
+    "segment_ct",
+]

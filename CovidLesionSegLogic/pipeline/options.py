@@ -28,7 +28,7 @@ class SegmentOptions:
         A label map file (lobes, for instance) for which figures are given too.
     gate
         Whether the model's slice classifier decides which slices are segmented; None: as the
-        model was made. Models that have one are refused in this version, and so is True.
+        model was made, that is where it has one. True is refused for a model without one.
     flips
         Whether each slice's mirror image is looked at too, which takes twice as long; None: as
         the model card says.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.models import LesionClass
+from CovidLesionSegLogic.pipeline.gate import GateResult
 from CovidLesionSegLogic.quantify import Quantification
 
 
@@ -35,6 +36,8 @@ class SegmentationResult:
         JSON-ready: software, model, checksum, options, input, device, seconds, memory.
     warnings
         What a person should know before trusting the result, one sentence each.
+    gate
+        What the model's slice classifier saw; None where it did not run.
     """
 
     ct: CTVolume
@@ -45,3 +48,4 @@ class SegmentationResult:
     quantification: Quantification
     provenance: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    gate: GateResult | None = None

@@ -23,8 +23,9 @@ from CovidLesionSegLogic.engine import (
 )
 from CovidLesionSegLogic.engine.device import unused_gpu_notice
 from CovidLesionSegLogic.errors import RequestError
-from CovidLesionSegLogic.models import ModelCard, get_card, load_network
+from CovidLesionSegLogic.models import GateSpec, ModelCard, get_card, load_network
 from CovidLesionSegLogic.pipeline import provenance
+from CovidLesionSegLogic.pipeline.gate import GateResult, gate_result
 from CovidLesionSegLogic.pipeline.labelling import (
     complete_lungs,
     label_slice,
@@ -55,10 +56,11 @@ def segment_ct(
 ) -> SegmentationResult:
     """Segment the lesions of one chest CT.
 
-    The lungs are found, the network runs over the slices that have lung, each voxel over its
-    class's threshold and at most 3 mm (in plane) from the lungs becomes lesion (and, unless the
-    lungs were given, part of the nearest lung), everything goes back onto the CT's own grid and
-    is measured. The same input and options on the same device give the same result.
+    The lungs are found, the network runs over the slices that have lung (with a gate: those that
+    show signs of infection), each voxel over its class's threshold and at most 3 mm (in plane)
+    from the lungs becomes lesion (and, unless the lungs were given, part of the nearest lung),
+    everything goes back onto the CT's own grid and is measured. The same input and options on the
+    same device give the same result.
 
     Parameters
     ----------
@@ -74,8 +76,7 @@ def segment_ct(
     Raises
     ------
     RequestError
-        Unknown model, a model with a gate (not run by this version), device not there, gate
-        asked of a model without one.
+        Unknown model, device not there, gate asked of a model without one.
     InputError
         No lungs, a damaged weight file, a mask that does not fit, too little memory.
     CancelledError
@@ -94,6 +95,7 @@ def segment_ct(
     report("load", 0, 1)
     with clock.stage("load"):
         card, device = check_options(options)
+        gate = None if options.gate is False else card.gate
         reset_peak_memory(device)
         _add(warnings, unused_gpu_notice(device, options.device))
         canonical, reorientation = to_canonical(ct)
@@ -124,6 +126,7 @@ def segment_ct(
         labels = np.zeros(canonical.shape, np.uint8)
         maps = _empty_maps(card, canonical) if options.probability else None
         row_column = (canonical.spacing[1], canonical.spacing[0])
+        seen: dict[int, tuple[float, bool]] = {}
         for one in predict_slices(
             canonical.array,
             lungs.mask,
@@ -131,10 +134,15 @@ def segment_ct(
             card,
             device=device,
             batch_size=options.batch_size,
+            gate=gate,
             progress=report,
             cancel=cancel,
             notice=notice,
         ):
+            if one.gate is not None:
+                seen[one.index] = (one.gate, one.segmented)
+            if not one.segmented:
+                continue
             part = (one.index, *one.box.slices)
             if maps is not None:
                 maps[(slice(None), *part)] = one.probability
@@ -155,6 +163,8 @@ def segment_ct(
         own_maps = None if maps is None else np.ascontiguousarray(reorientation.restore(maps))
         quantification = quantify(ct, own_labels, own_lungs, card.classes, regions=regions)
         _add(warnings, *quantification.warnings)
+        screened = None if gate is None else gate_result(seen, gate, quantification.slices)
+        _add(warnings, _gate_notice(screened))
     report("quantify", 1, 1)
 
     return SegmentationResult(
@@ -177,6 +187,7 @@ def segment_ct(
                 for c in card.classes
             },
             "inference": asdict(card.inference),
+            "gate": _gate_record(card, gate),
             "batch_size": options.batch_size or default_batch_size(device),
             "input": provenance.input_record(ct),
             "device": describe_device(device),
@@ -186,19 +197,14 @@ def segment_ct(
             "peak_gpu_memory_mb": peak_gpu_memory_mb(device),
         },
         warnings=tuple(warnings),
+        gate=screened,
     )
 
 
 def check_options(options: SegmentOptions) -> tuple[ModelCard, torch.device]:
     """The model, as it will be run, and the device; RequestError when they cannot be had."""
     card = get_card(options.model, "lesion")
-    if card.architecture.get("gate"):
-        # Run without its gate it would mark slices that it was made to leave out.
-        raise RequestError(
-            f"The model '{card.name}' decides with a gate which slices are segmented, which this "
-            "version cannot run; choose another model ('models' lists them)."
-        )
-    if options.gate:
+    if options.gate and card.gate is None:
         raise RequestError(
             f"The model '{card.name}' has no gate (a classifier that decides which slices are "
             "segmented); leave --gate out."
@@ -206,6 +212,20 @@ def check_options(options: SegmentOptions) -> tuple[ModelCard, torch.device]:
     if options.flips is not None:
         card = replace(card, inference=replace(card.inference, flips=options.flips))
     return card, choose_device(options.device)
+
+
+def _gate_record(card: ModelCard, used: GateSpec | None) -> dict[str, Any] | None:
+    """Whether the gate ran, and by which rules; None for a model without one."""
+    return None if card.gate is None else {"used": used is not None, **asdict(card.gate)}
+
+
+def _gate_notice(screened: GateResult | None) -> str:
+    if screened is None or screened.left_out < screened.looked_at:
+        return ""
+    return (
+        "The gate found no slice with signs of infection, so none was segmented; "
+        "switch the gate off to segment every slice."
+    )
 
 
 def _cancellable(progress: Progress, cancel: Cancel) -> Progress:

@@ -129,6 +129,7 @@ def test_no_progress_is_quiet(request_line, capsys):
         (["--format", ""], "seg.nrrd, nii.gz"),
         (["--name", "../x"], "cannot be used as a name"),
         (["--gate"], "no gate"),
+        (["--lesion-types"], "--model names 'tiny'"),
         (["--progress", "loud"], "text"),
         (["--colour"], "--colour"),
         (["--prob"], "--prob"),
@@ -283,6 +284,42 @@ def test_output_names_that_cannot_be_end_with_2(request_line, tmp_path, capsys):
 
 def test_no_gate_is_accepted_where_there_is_none(request_line):
     assert main([*request_line, "--no-gate"]) == 0
+
+
+def test_lesion_types_need_their_model(request_line, tmp_path, capsys, monkeypatch):
+    place = request_line.index("--model")
+    line = [*request_line[:place], *request_line[place + 2 :], "--lesion-types"]
+    assert main(line) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "needs the model 'coarse-refine', which is not installed" in message
+    assert not (tmp_path / "out").exists()
+    types = tiny_model.LESION_TYPES[:2]
+    tiny_model.install(tmp_path / "models", monkeypatch, name="coarse-refine", classes=types)
+    for model in ([], ["--model", "coarse-refine"]):
+        assert main([*line, *model]) == 0
+        out = capsys.readouterr().out
+        assert "model coarse-refine 1.0" in out
+        data = json.loads((tmp_path / "out" / "scan_quantification.json").read_text())
+        for measures in data["classes"]:
+            row = next(r for r in out.splitlines() if r.startswith(measures["name"]))
+            assert f"{measures['volume_ml']:.1f}" in row
+            assert f"{measures['share_of_lungs_percent']:.2f}" in row
+
+
+def test_models_list_says_gate_and_what_was_not_trained(card, monkeypatch, capsys):
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert "gate       none" in out
+    assert "not found" not in out
+    values = tiny_model.coarse_refine_values(2, tiny_model.GATE | {"rule": "run", "run": 3})
+    values["architecture"] = {"network": "tiny", "gate": True}
+    tiny_model.install(card.folder, monkeypatch, **values)
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert "classes    ground-glass opacity, consolidation" in out
+    assert "not found  fibrosis (not trained)" in out
+    assert "above 0.5; above 0.5 a slice" in out
+    assert "3 slices in a row" in out
 
 
 def test_demo_with_a_ct_segments_that(card, ct_file, tmp_path, capsys):

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from CovidLesionSegLogic.errors import InputError
-from CovidLesionSegLogic.models import ModelCard
+from CovidLesionSegLogic.models import GateSpec, ModelCard
+
+GATED = {"network": "tiny", "gate": True}
+GATE = {"threshold": 0.6, "segment_above": 0.1, "rule": "run", "run": 3}
 
 
 def card_data(**changes: Any) -> dict[str, Any]:
@@ -41,6 +44,16 @@ def test_round_trip_through_a_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.json"]
 
 
+def test_the_gate_is_read_back_and_may_be_null(tmp_path):
+    card = ModelCard.from_dict(card_data(architecture=GATED, gate=GATE))
+    assert card.gate == GateSpec(0.6, 0.1, "run", 3)
+    card.to_json(tmp_path / "tiny.json")
+    assert json.loads((tmp_path / "tiny.json").read_text())["gate"] == GATE
+    assert ModelCard.from_json(tmp_path / "tiny.json") == card
+    assert ModelCard.from_dict(card_data(gate=None)).gate is None
+    assert ModelCard.from_dict(card_data(architecture=GATED, gate={})).gate == GateSpec()
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [
@@ -66,6 +79,18 @@ def test_round_trip_through_a_file(tmp_path):
         ({"weights": {"file": "tiny.pth", "sha256": "0" * 64}}, "'weights.file'"),
         ({"weights": {"file": "tiny.safetensors", "sha256": "abc"}}, "'weights.sha256'"),
         ({"postprocess": {"min_volume_ml": -1}}, "'postprocess.min_volume_ml'"),
+        ({"gate": GATE}, "'architecture.gate'"),
+        ({"architecture": GATED}, "'gate' is missing"),
+        ({"architecture": GATED, "gate": None}, "'gate' is missing"),
+        ({"architecture": {"network": "tiny", "gate": 1}}, "'architecture.gate'"),
+        ({"architecture": GATED, "gate": True}, "'gate'"),
+        ({"architecture": GATED, "gate": {"threshold": 1.5}}, "'gate.threshold'"),
+        ({"architecture": GATED, "gate": {"segment_above": -0.1}}, "'gate.segment_above'"),
+        ({"architecture": GATED, "gate": {"threshold": 0.3}}, "'gate.segment_above'"),
+        ({"architecture": GATED, "gate": {"rule": "most"}}, "'gate.rule'"),
+        ({"architecture": GATED, "gate": {"rule": "run", "run": 0}}, "'gate.run'"),
+        ({"architecture": GATED, "gate": {"run": 3}}, "'gate.run'"),
+        ({"architecture": GATED, "gate": {"runs": 3}}, "'gate.runs'"),
         ({"format": 2}, "'format'"),
         ({"unknown": 1}, "'unknown'"),
         ({"title": ""}, "'title'"),

@@ -13,7 +13,7 @@ from scipy import ndimage
 from CovidLesionSegLogic.ct import CTVolume, to_canonical, window, write_image
 from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.errors import CancelledError, InputError, RequestError
-from CovidLesionSegLogic.pipeline import SegmentOptions, check_options, segment_ct
+from CovidLesionSegLogic.pipeline import SegmentOptions, segment_ct
 
 TWO = [
     {"name": "ground-glass opacity", "label": 3, "threshold": 0.5, "color": [255, 0, 0]},
@@ -278,14 +278,6 @@ def test_gate_is_refused_for_a_model_without_one(phantom, card, lung_file):
     with pytest.raises(RequestError, match="no gate"):
         run(phantom, lung_file, gate=True)
     assert run(phantom, lung_file, gate=False).labels.any()
-
-
-@pytest.mark.parametrize("gate", [None, True, False])
-def test_a_model_with_a_gate_is_refused(tmp_path, monkeypatch, gate):
-    architecture = {"network": "tiny", "n_classes": 1, "gate": True}
-    tiny_model.install(tmp_path, monkeypatch, architecture=architecture)
-    with pytest.raises(RequestError, match="gate"):
-        check_options(SegmentOptions(model="tiny", gate=gate))
 
 
 def test_masks_that_cannot_be_looked_up_are_refused(tmp_path):

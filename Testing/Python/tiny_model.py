@@ -10,11 +10,20 @@ import torch
 from CovidLesionSegLogic import networks
 from CovidLesionSegLogic.models import ModelCard, registry, save_weights, sha256_of
 from CovidLesionSegLogic.networks import SegmentationNetwork
+from CovidLesionSegLogic.networks.coarse_refine import CoarseRefineNet
 
 NAME = "tiny"
 WINDOW = (-1000.0, 0.0)
 LIMIT_HU = -600.0
 STEEPNESS = 40.0
+LESION_TYPES: list[dict[str, Any]] = [
+    {"name": "ground-glass opacity", "label": 1, "color": [220, 50, 50]},
+    {"name": "consolidation", "label": 2, "color": [60, 180, 75]},
+    {"name": "fibrosis", "label": 3, "color": [60, 110, 220]},
+    {"name": "crazy paving", "label": 4, "color": [240, 200, 40]},
+]
+"""The last one is not in the shipped terminology."""
+GATE = {"threshold": 0.5, "segment_above": 0.5, "rule": "any-slice", "run": 1}
 
 
 class TinyNet(SegmentationNetwork):
@@ -53,6 +62,66 @@ class TinyLungNet(SegmentationNetwork):
         logits[:, 0, :, middle:] = -10
         logits[:, 1, :, :middle] = -10
         return logits
+
+
+class TinyGatedNet(SegmentationNetwork):
+    """One class from ``LIMIT_HU`` on; the gate's logit is ``GATE_SLOPE`` times (mean grey - 0.5).
+
+    ``encoded`` and ``decoded`` are the batch sizes of the calls so far.
+    """
+
+    GATE_SLOPE = 20.0
+    n_classes = 1
+
+    def __init__(self, n_classes: int = 1, gate: bool = True) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        self.conv = TinyNet(n_classes).conv
+        self.encoded: list[int] = []
+        self.decoded: list[int] = []
+
+    def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The image and its mean."""
+        self.encoded.append(len(x))
+        return [x, x.mean((2, 3), keepdim=True)]
+
+    def gate_logits(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """(B, 2)."""
+        logit = self.GATE_SLOPE * (features[-1].flatten(1)[:, :1] - 0.5)
+        return torch.cat([torch.zeros_like(logit), logit], dim=1)
+
+    def decode(
+        self, features: list[torch.Tensor], size: tuple[int, int]
+    ) -> dict[str, torch.Tensor]:
+        """One map, at the input's size."""
+        self.decoded.append(len(features[0]))
+        return {"coarse": self.conv(features[0])}
+
+    def predict_logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits at the input's size."""
+        return self.decode(self.encode(x), (x.shape[-2], x.shape[-1]))["coarse"]
+
+
+def coarse_refine(n_classes: int, *, gate: bool = False, seed: int = 0) -> CoarseRefineNet:
+    """A coarse-refine network of random weights, in eval mode, in which every part has a say."""
+    torch.manual_seed(seed)
+    network = CoarseRefineNet(n_classes, gate=gate)
+    assert network.refinement is not None
+    torch.nn.init.normal_(network.refinement.head.weight, std=0.05)
+    if network.gate is not None:
+        torch.nn.init.normal_(network.gate.weight)
+    network.eval()
+    # No class is everywhere or nowhere: noise gives every class a mean logit of 0.
+    with torch.inference_mode():
+        noise = torch.randn(2, 3, 64, 64)
+        mean = network.predict_logits(noise).mean((0, 2, 3))
+        if network.gate is not None:
+            chance = network.gate_logits(network.encode(noise)).mean(0)
+    with torch.no_grad():
+        network.refinement.head.bias -= mean.clone()
+        if network.gate is not None:
+            network.gate.bias -= chance.clone()
+    return network
 
 
 def card_data(weights: Path, **changes: Any) -> dict[str, Any]:
@@ -98,6 +167,46 @@ def install(folder: Path, monkeypatch: Any, **changes: Any) -> ModelCard:
     return card
 
 
+def install_coarse_refine(
+    folder: Path, monkeypatch: Any, n_classes: int, *, gate: dict[str, Any] | None = None
+) -> ModelCard:
+    """Put a coarse-refine model of the first classes into ``folder``, as :func:`install` does."""
+    name = "coarse-refine"
+    network = coarse_refine(n_classes, gate=gate is not None)
+    weights = folder / f"{name}.safetensors"
+    save_weights(network.state_dict(), weights, "int8")
+    data = card_data(weights, **coarse_refine_values(n_classes, gate))
+    card = ModelCard.from_dict(data, folder)
+    card.to_json(folder / f"{name}.json")
+    _register(folder, monkeypatch)
+    return card
+
+
+def coarse_refine_values(n_classes: int, gate: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the card of a coarse-refine model has other than that of "tiny"."""
+    name = "coarse-refine"
+    return {
+        "name": name,
+        "architecture": {"network": name, "n_classes": n_classes, "gate": gate is not None},
+        "input": {"size": 64, "window": [-1350, 150]},
+        "classes": LESION_TYPES[:n_classes],
+        "training": {"not trained": "fibrosis"},
+        "gate": gate,
+    }
+
+
+def install_gated(folder: Path, monkeypatch: Any, **gate: Any) -> ModelCard:
+    """Put :class:`TinyGatedNet` into ``folder`` as the model "tiny"."""
+    weights = folder / f"{NAME}.safetensors"
+    save_weights(TinyGatedNet().state_dict(), weights, "float32")
+    architecture = {"network": "tiny-gated", "gate": True}
+    data = card_data(weights, architecture=architecture, gate={**GATE, **gate})
+    card = ModelCard.from_dict(data, folder)
+    card.to_json(folder / f"{NAME}.json")
+    _register(folder, monkeypatch)
+    return card
+
+
 def install_lungs(folder: Path, monkeypatch: Any) -> ModelCard:
     """Add the lung model; return its card."""
     weights = folder / "lungs.safetensors"
@@ -117,6 +226,7 @@ def install_lungs(folder: Path, monkeypatch: Any) -> ModelCard:
 
 def _register(folder: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(networks.NETWORKS, "tiny", TinyNet)
+    monkeypatch.setitem(networks.NETWORKS, "tiny-gated", TinyGatedNet)
     monkeypatch.setitem(networks.NETWORKS, "tiny-lungs", TinyLungNet)
     monkeypatch.setattr(registry, "shipped_folders", lambda: [folder])
     monkeypatch.delenv("COVIDLESIONSEG_MODELS", raising=False)
