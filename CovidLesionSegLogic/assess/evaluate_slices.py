@@ -1,4 +1,4 @@
-"""Evaluate a lesion model on a folder of 8-bit slices by the published protocol."""
+"""Evaluate a lesion model on a folder of 8-bit slices by the protocol of either paper."""
 
 from __future__ import annotations
 
@@ -6,42 +6,29 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.assess import intervals
 from CovidLesionSegLogic.assess.curves import mean_curves, require_matplotlib, write_curves
+from CovidLesionSegLogic.assess.evaluate_classes import evaluate_classes
 from CovidLesionSegLogic.assess.pictures import MASK_RULE, check_pairs, find_pairs, read_pair
-from CovidLesionSegLogic.assess.slices import (
-    THRESHOLDS,
-    SliceScores,
-    dice_at,
-    score_slice,
-    to_grey,
-)
-from CovidLesionSegLogic.engine import (
-    Cancel,
-    Progress,
-    choose_device,
-    describe_device,
-    no_progress,
-    predict_slices,
-)
+from CovidLesionSegLogic.assess.slice_maps import class_maps, soft_map, write_png
+from CovidLesionSegLogic.assess.slice_request import SliceRequest
+from CovidLesionSegLogic.assess.slices import THRESHOLDS, SliceScores, score_slice, to_grey
+from CovidLesionSegLogic.assess.volumes import dice as mask_dice
+from CovidLesionSegLogic.engine import Cancel, Progress, choose_device, no_progress
 from CovidLesionSegLogic.errors import RequestError
-from CovidLesionSegLogic.models import DEFAULT_MODEL, ModelCard, get_card, load_network
+from CovidLesionSegLogic.models import DEFAULT_MODEL, get_card, load_network
 from CovidLesionSegLogic.outputs import staged_folder
-from CovidLesionSegLogic.pipeline import provenance
+from CovidLesionSegLogic.pipeline.labelling import label_slice
 from CovidLesionSegLogic.quantify.export import write_json
 
-if TYPE_CHECKING:
-    import torch
-
-    from CovidLesionSegLogic.networks import SegmentationNetwork
+__all__ = ["check_protocol", "evaluate_slices", "slice_row", "soft_map", "summarise"]
 
 PROTOCOLS = ("refnet", "coarse-refine")
-GREY = (0.0, 255.0)
 
 DESCRIPTION = (
     "Grey 0..255 is taken as 0..1 (no HU window, no lung crop), resized to the model's input "
@@ -55,6 +42,10 @@ DESCRIPTION = (
     "result are both empty are counted, not averaged in. Intervals: percentile bootstrap over "
     "images."
 )
+SEVERAL = (
+    "The model has several classes: the map is the largest of their probabilities (any lesion), "
+    "and what is marked reaches the threshold of at least one class."
+)
 
 
 def evaluate_slices(
@@ -64,6 +55,7 @@ def evaluate_slices(
     output: Path,
     *,
     protocol: str = "refnet",
+    patient: str | None = None,
     device: str = "auto",
     flips: bool | None = None,
     maps: Path | None = None,
@@ -78,86 +70,102 @@ def evaluate_slices(
     Parameters
     ----------
     model
-        Name of an installed lesion model with one class; None: the default one.
+        Name of an installed lesion model; None: the default one.
     images, masks
         Folders of 8-bit grey pictures, paired by name without suffix.
+    protocol
+        "refnet": the published protocol of Ref-Net and Inf-Net, for any lesion; "coarse-refine":
+        hard masks of each class, see :mod:`~CovidLesionSegLogic.assess.evaluate_classes`.
+    patient
+        For "coarse-refine": a regular expression that finds the patient in a picture's name; None:
+        each picture is a patient.
     flips
         Whether each picture's mirror image is looked at too; None: as the model card says.
     maps
-        Folder for the probability maps (not stretched) as 8-bit PNG at each mask's own size.
+        Folder for the probability maps (not stretched) as 8-bit PNG at each mask's own size; with
+        "coarse-refine" and several classes a folder for each class in it.
     curves
-        Folder for precision-recall and F-measure curves as CSV and PNG.
+        Folder for curves over the thresholds as CSV and PNG.
     progress, cancel
         Stages "check" and "evaluate"; cancelling is heeded between images.
 
     Raises
     ------
     RequestError
-        Unknown model, device or protocol; more than one class; outputs onto inputs.
+        Unknown model, device or protocol; outputs onto inputs.
     InputError
         A picture that cannot be used, by name.
     CancelledError
         Stopping was asked for.
     """
-    cancel = cancel or Cancel()
     check_protocol(protocol)
-    card = get_card(model or DEFAULT_MODEL, "lesion")
-    if len(card.classes) != 1:
+    if protocol == "refnet" and patient is not None:
         raise RequestError(
-            f"The protocol 'refnet' scores one class; the model '{card.name}' has "
-            f"{len(card.classes)}: choose another model."
+            "The protocol 'refnet' is over images, not patients: leave --patient out or use "
+            "--protocol coarse-refine."
         )
+    card = get_card(model or DEFAULT_MODEL, "lesion")
     if flips is not None:
         card = replace(card, inference=replace(card.inference, flips=flips))
-    chosen = choose_device(device)
-    for folder in (maps, curves):
-        _check_apart(folder, images, masks)
+    request = SliceRequest(
+        card=card,
+        device=choose_device(device),
+        images=images,
+        masks=masks,
+        maps=maps,
+        curves=curves,
+        progress=progress,
+        cancel=cancel or Cancel(),
+    )
     if curves is not None:
         require_matplotlib()
-    pairs = find_pairs(images, masks)
+    if protocol == "coarse-refine":
+        report = evaluate_classes(request, output, patient=patient)
+    else:
+        report = _evaluate_refnet(request, output)
+    return report
 
-    def checked(done: int, total: int) -> None:
-        cancel.check()
-        progress("check", done, total)
 
-    check_pairs(pairs, checked)
-    network = load_network(card, chosen)
-    threshold = card.classes[0].threshold
+def _evaluate_refnet(request: SliceRequest, output: Path) -> dict[str, Any]:
+    """The published protocol of Ref-Net; of several classes the largest probability is judged."""
+    card, cancel = request.card, request.cancel
+    pairs = find_pairs(request.images, request.masks)
+    check_pairs(pairs, request.checked)
+    network = load_network(card, request.device)
+    several = len(card.classes) > 1
     scores: list[SliceScores] = []
     rows: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
-        map_folder = stack.enter_context(staged_folder(maps)) if maps else None
-        curve_folder = stack.enter_context(staged_folder(curves)) if curves else None
+        map_folder = stack.enter_context(staged_folder(request.maps)) if request.maps else None
+        curve_folder = (
+            stack.enter_context(staged_folder(request.curves)) if request.curves else None
+        )
         for done, pair in enumerate(pairs):
             cancel.check()
-            progress("evaluate", done, len(pairs))
+            request.progress("evaluate", done, len(pairs))
             image, truth = read_pair(pair)
-            soft = soft_map(image, network, card, chosen, cancel=cancel)
-            grey = to_grey(soft)
+            maps = class_maps(image, network, card, request.device, cancel=cancel)
+            hard = label_slice(maps, card.classes, None) != 0
+            grey = to_grey(maps.max(axis=0))
             score = replace(
-                score_slice(grey / 255, truth, threshold=threshold),
-                dice_at_threshold=dice_at(soft, truth, threshold),
+                score_slice(grey / 255, truth), dice_at_threshold=mask_dice(hard, truth)
             )
             scores.append(score)
-            rows.append(slice_row(pair.name, score, soft, truth, threshold))
+            rows.append(slice_row(pair.name, score, grey, hard, truth))
             if map_folder is not None:
-                _write_png(grey, map_folder / f"{pair.name}.png")
-        progress("evaluate", len(pairs), len(pairs))
+                write_png(grey, map_folder / f"{pair.name}.png")
+        request.progress("evaluate", len(pairs), len(pairs))
         if curve_folder is not None:
             write_curves(scores, curve_folder, f"{card.name}, {len(pairs)} images")
+        own = {c.name: c.threshold for c in card.classes}
         report = {
-            "kind": "slices",
-            "software": provenance.software_record(),
-            "model": provenance.model_record(card),
-            "device": describe_device(chosen),
-            "created": provenance.now(),
-            "inputs": {"images": str(images), "masks": str(masks)},
+            **request.head(),
             "protocol": {
-                "name": protocol,
-                "description": DESCRIPTION,
+                "name": "refnet",
+                "description": f"{DESCRIPTION} {SEVERAL}" if several else DESCRIPTION,
                 "mask_rule": MASK_RULE,
                 "thresholds": THRESHOLDS,
-                "own_threshold": threshold,
+                "own_threshold": own if several else card.classes[0].threshold,
                 "input_size": card.input.size,
                 "inference": asdict(card.inference),
                 "intervals": intervals.describe("image"),
@@ -165,53 +173,32 @@ def evaluate_slices(
             **summarise(scores, rows),
             "images": rows,
         }
+        if several:
+            report["notice"] = SEVERAL
         write_json(report, output)
     return report
 
 
 def check_protocol(protocol: str) -> None:
-    """RequestError when ``protocol`` is unknown or needs what this version does not have."""
-    if protocol == "coarse-refine":
-        raise RequestError(
-            "The protocol 'coarse-refine' cannot be run: the coarse-refine network is not part of "
-            "this version; use --protocol refnet."
-        )
+    """RequestError when ``protocol`` is unknown."""
     if protocol not in PROTOCOLS:
         raise RequestError(f"There is no protocol '{protocol}'; choose {' or '.join(PROTOCOLS)}.")
-
-
-def soft_map(
-    image: NDArray[np.uint8],
-    network: SegmentationNetwork,
-    card: ModelCard,
-    device: torch.device,
-    *,
-    cancel: Cancel | None = None,
-) -> NDArray[np.float32]:
-    """Probability (H, W) of the model's first class for one 8-bit picture (H, W)."""
-    as_grey = replace(card, input=replace(card.input, window=GREY, crop="none"))
-    array = image.astype(np.float32)[None]
-    one = next(
-        predict_slices(array, None, network, as_grey, device=device, batch_size=1, cancel=cancel)
-    )
-    return one.probability[0]
 
 
 def slice_row(
     name: str,
     score: SliceScores,
-    soft: NDArray[np.float32],
+    grey: NDArray[np.uint8],
+    hard: NDArray[np.bool_],
     truth: NDArray[np.bool_],
-    threshold: float,
 ) -> dict[str, Any]:
-    """One image's figures, JSON-ready."""
-    grey = to_grey(soft)
+    """One image's figures, JSON-ready, from its map in grey and what the thresholds mark."""
     return {
         "name": name,
         "width": truth.shape[1],
         "height": truth.shape[0],
         "truth_pixels": int(truth.sum()),
-        "marked_pixels": int((soft >= threshold).sum()),
+        "marked_pixels": int(hard.sum()),
         "constant_map": bool(grey.max() == grey.min()),
         "dice_mean_256": score.mean_dice,
         "dice_own_threshold": score.dice_at_threshold,
@@ -256,16 +243,3 @@ def summarise(scores: Sequence[SliceScores], rows: Sequence[dict[str, Any]]) -> 
         },
         "metrics": metrics,
     }
-
-
-def _check_apart(folder: Path | None, *inputs: Path) -> None:
-    if folder is not None and folder.resolve() in [path.resolve() for path in inputs]:
-        raise RequestError(
-            f"Writing into {folder} would mix results with the inputs there: choose another folder."
-        )
-
-
-def _write_png(grey: NDArray[np.uint8], path: Path) -> None:
-    from skimage import io
-
-    io.imsave(path, grey, check_contrast=False)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from CovidLesionSegLogic.assess import intervals
-from CovidLesionSegLogic.assess.volumes import score_lungs, score_volume
+from CovidLesionSegLogic.assess.volumes import score_classes, score_lungs, score_volume
 from CovidLesionSegLogic.ct import read_ct, read_labels
 from CovidLesionSegLogic.ct.cases import Case, check_case, check_grid, find_cases
 from CovidLesionSegLogic.engine import Cancel, Progress, choose_device, describe_device, no_progress
 from CovidLesionSegLogic.errors import RequestError
-from CovidLesionSegLogic.models import get_card
+from CovidLesionSegLogic.models import LesionClass, get_card
 from CovidLesionSegLogic.pipeline import SegmentOptions, provenance, segment_ct
 from CovidLesionSegLogic.quantify.export import write_json
 
@@ -42,6 +42,12 @@ DESCRIPTION = (
     "one class (every label > 0) on the CT's own grid. Volumes with lesions in neither mask are "
     "counted, not averaged into Dice; sensitivity needs a true lesion, precision a found one. "
     "volume_error_ml is found minus true. Intervals: percentile bootstrap over volumes."
+)
+
+CLASS_DESCRIPTION = (
+    "Classes are judged where the lesion file tells them apart, with the labels of the model's "
+    "card; a file with a single label (or with 255, lesion of unknown class) is judged for any "
+    "lesion alone. Under 'metrics' stands any lesion, under 'classes' each class."
 )
 
 
@@ -85,6 +91,7 @@ def evaluate_volumes(
         progress("evaluate", done, len(cases))
         rows.append(evaluate_case(case, options, progress=progress, cancel=cancel))
     progress("evaluate", len(cases), len(cases))
+    several = len(card.classes) > 1
     report = {
         "kind": "volumes",
         "software": provenance.software_record(),
@@ -94,10 +101,11 @@ def evaluate_volumes(
         "options": options.to_dict(),
         "protocol": {
             "name": "volumes",
-            "description": DESCRIPTION,
+            "description": f"{DESCRIPTION} {CLASS_DESCRIPTION}" if several else DESCRIPTION,
             "intervals": intervals.describe("volume"),
         },
         **summarise(rows),
+        **(summarise_classes(rows, card.classes) if several else {}),
         "volumes": rows,
     }
     write_json(report, output)
@@ -125,6 +133,16 @@ def evaluate_case(
         "absolute_volume_error_ml": abs(score.volume_error_ml),
         "both_empty": score.both_empty,
     }
+    if len(result.classes) > 1:
+        by_class = score_classes(result.labels, truth, result.classes, ct.voxel_volume_ml)
+        row["classes"] = by_class and {
+            name: {
+                **asdict(one),
+                "absolute_volume_error_ml": abs(one.volume_error_ml),
+                "both_empty": one.both_empty,
+            }
+            for name, one in by_class.items()
+        }
     if case.lung is not None:
         row |= score_lungs(result.lungs, read_labels(case.lung, ct), ct.affine)
     return row | {
@@ -136,7 +154,7 @@ def evaluate_case(
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Counts and metrics with intervals over the volumes."""
-    counts = intervals.resample_counts(len(rows))
+    counts = intervals.resample_counts(len(rows)) if rows else None
     keys = [*LESION_METRICS, *(k for k in LUNG_METRICS if any(k in row for row in rows))]
     return {
         "counts": {
@@ -149,4 +167,20 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             key: intervals.mean_interval([row.get(key) for row in rows], counts).to_dict()
             for key in keys
         },
+    }
+
+
+def summarise_classes(
+    rows: Sequence[dict[str, Any]], classes: Sequence[LesionClass]
+) -> dict[str, Any]:
+    """Counts and metrics of each class over the volumes whose truth tells the classes apart."""
+    judged = [row["classes"] for row in rows if row["classes"] is not None]
+    return {
+        "classes": [
+            {"name": c.name, "label": c.label, **summarise([row[c.name] for row in judged])}
+            for c in classes
+        ],
+        "volumes_judged_for_any_lesion_only": [
+            row["name"] for row in rows if row["classes"] is None
+        ],
     }

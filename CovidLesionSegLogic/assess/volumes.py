@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from CovidLesionSegLogic.learn.sources import UNKNOWN_CLASS
 from CovidLesionSegLogic.lungs import LEFT, RIGHT
+from CovidLesionSegLogic.models import LesionClass
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,26 @@ def score_volume(found: NDArray[Any], truth: NDArray[Any], voxel_volume_ml: floa
         volume_error_ml=(n_marked - n_lesion) * voxel_volume_ml,
         false_positive_ml=(n_marked - hits) * voxel_volume_ml,
     )
+
+
+def score_classes(
+    found: NDArray[Any],
+    truth: NDArray[np.uint8],
+    classes: Sequence[LesionClass],
+    voxel_volume_ml: float,
+) -> dict[str, VolumeScores] | None:
+    """Compare two label maps (z, y, x) of one grid class by class, by the class's name.
+
+    None where the truth does not tell the classes apart: one label alone may mean any lesion, and
+    255 is lesion of unknown class. A truth without lesion holds for every class.
+    """
+    values = set(np.flatnonzero(np.bincount(truth.ravel(), minlength=1)).tolist()) - {0}
+    known = values & {c.label for c in classes}
+    if values and (len(values) == 1 or not known or UNKNOWN_CLASS in values):
+        return None
+    return {
+        c.name: score_volume(found == c.label, truth == c.label, voxel_volume_ml) for c in classes
+    }
 
 
 def score_lungs(

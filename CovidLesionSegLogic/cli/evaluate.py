@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ example:
 
 Pictures (png, jpg, bmp, tif) are 8-bit grey and pair by name without suffix. The file says how
 every figure was computed; of the three Dice values only dice_mean_256 compares with the paper's.
+
+  covid-lesion-seg evaluate slices --model NAME --images images --masks classes \\
+      --protocol coarse-refine --patient '^(p[0-9]+)_' -o slices.json
+
+For models with classes of lesion: masks are class maps (0, and the label values of the model's
+card), or in DIR/CLASS_NAME/ lesion masks of each class.
 """
 VOLUMES_EPILOG = """\
 example:
@@ -36,7 +42,8 @@ example:
       --lesion 'data/*_lesion.nii.gz' --lung 'data/*_lung.nii.gz' -o volumes.json
 
 Files pair in sorted order. The product finds the lungs itself; --lung is only the truth that its
-lungs are scored against, never given to the network.
+lungs are scored against, never given to the network. Where the lesion files hold the labels of a
+model with several classes, each class is judged too.
 """
 SLICE_ROWS = {
     "dice_mean_256": "Dice, mean over 256 thresholds (as published)",
@@ -87,7 +94,7 @@ def add_parser(commands: Any) -> Parser:
 def _add_slices(kinds: Any) -> Parser:
     parser: Parser = kinds.add_parser(
         "slices",
-        help="8-bit slices by the published protocol",
+        help="8-bit slices by a published protocol",
         description="Evaluate on 8-bit grey slices with lesion masks.",
         epilog=SLICES_EPILOG,
     )
@@ -98,16 +105,27 @@ def _add_slices(kinds: Any) -> Parser:
         "--protocol",
         required=True,
         metavar="refnet|coarse-refine",
-        help="refnet: as published for Ref-Net and Inf-Net (coarse-refine: not in this version)",
+        help="refnet: as published for Ref-Net and Inf-Net, any lesion; coarse-refine: overlap of "
+        "hard masks for each class, by image, pooled and by patient",
     )
     parser.add_argument(
-        "--maps", type=Path, metavar="DIR", help="also write the soft maps, NAME.png, 8 bits"
+        "--patient",
+        metavar="REGEX",
+        help="with coarse-refine: regular expression that finds the patient in a picture's name: "
+        "its first group, or all of it (default: each picture is a patient)",
+    )
+    parser.add_argument(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="also write the soft maps, NAME.png, 8 bits; with coarse-refine and several classes "
+        "in a folder for each",
     )
     parser.add_argument(
         "--curves",
         type=Path,
         metavar="DIR",
-        help="also write precision-recall and F-measure curves, CSV and PNG",
+        help="also write precision-recall and F-measure (coarse-refine: Dice) curves, CSV and PNG",
     )
     add_device_option(parser)
     add_flips_option(parser)
@@ -153,6 +171,7 @@ def run_slices(args: argparse.Namespace, reporter: Reporter) -> int:
             args.masks,
             args.output,
             protocol=args.protocol,
+            patient=args.patient,
             device=args.device,
             flips=args.flips,
             maps=args.maps,
@@ -160,7 +179,12 @@ def run_slices(args: argparse.Namespace, reporter: Reporter) -> int:
             progress=reporter.progress,
             cancel=cancel,
         )
-    _tell(report, SLICE_ROWS, reporter)
+    if "metrics" in report:
+        _tell(report, SLICE_ROWS, reporter)
+        if "notice" in report:
+            reporter.line(report["notice"])
+    else:
+        _tell_overlap(report, reporter)
     outputs = {"figures": args.output, "maps": args.maps, "curves": args.curves}
     reporter.done({key: path for key, path in outputs.items() if path is not None})
     return 0
@@ -196,6 +220,15 @@ def run_volumes(args: argparse.Namespace, reporter: Reporter) -> int:
         for message in row["warnings"]:
             reporter.warning(f"{row['name']}: {message}")
     _tell(report, VOLUME_ROWS, reporter)
+    for one in report.get("classes", ()):
+        reporter.line("")
+        _tell(report | one, VOLUME_ROWS, reporter, of=one["name"])
+    alone = report.get("volumes_judged_for_any_lesion_only")
+    if alone:
+        reporter.line(
+            "Judged for any lesion only, as their masks do not tell the classes apart: "
+            f"{', '.join(alone)}."
+        )
     reporter.done({"figures": args.output})
     return 0
 
@@ -208,23 +241,49 @@ def _check_output(path: Path) -> None:
     check_output_folder(path.absolute().parent)
 
 
-def _tell(report: Mapping[str, Any], names: Mapping[str, str], reporter: Reporter) -> None:
-    """The metrics as a table, the counts above it."""
-    counts: Mapping[str, int] = report["counts"]
-    model = report["model"]
-    said = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in counts.items())
-    reporter.line(f"{model['name']} {model['version']}; {said}")
+def _tell(
+    report: Mapping[str, Any], names: Mapping[str, str], reporter: Reporter, *, of: str = ""
+) -> None:
+    """The metrics as a table, the counts above it; ``of`` which class, where of one."""
+    reporter.line(f"{_head(report, of)}; {_counts(report['counts'])}")
     rows = [["", "value", "95 % interval", "n"]]
     for key, name in names.items():
         metric = report["metrics"].get(key)
         if metric is not None:
-            ends = (metric["low"], metric["high"])
-            rows.append([name, *_cells(metric["value"], ends), str(metric["n"])])
+            rows.append([name, *_cells(metric), str(metric["n"])])
     for line in table(rows):
         reporter.line(line)
 
 
-def _cells(value: float | None, ends: Sequence[float | None]) -> list[str]:
-    low, high = ends
+def _tell_overlap(report: Mapping[str, Any], reporter: Reporter) -> None:
+    """Each class's four measures in three ways, its counts above them."""
+    reporter.line(f"{_head(report)}; {_counts(report['counts'])}")
+    for one in report["classes"]:
+        reporter.line("")
+        reporter.line(f"{one['name']}; {_counts(one['labels']['counts'])}")
+        rows = [["", "Dice", "95 % interval", "IoU", "precision", "recall", "n"]]
+        for way, metrics in one["labels"]["metrics"].items():
+            others = [_cells(metrics[key])[0] for key in ("iou", "precision", "recall")]
+            dice = metrics["dice"]
+            rows.append([way.replace("_", " "), *_cells(dice), *others, str(dice["n"])])
+        for line in table(rows):
+            reporter.line(line)
+    others = report["protocol"]["mask_folders_not_judged"]
+    if others:
+        reporter.line(f"Mask folders of no class of this model, not judged: {', '.join(others)}.")
+
+
+def _head(report: Mapping[str, Any], of: str = "") -> str:
+    model = report["model"]
+    return f"{model['name']} {model['version']}" + (f", {of}" if of else "")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in counts.items())
+
+
+def _cells(metric: Mapping[str, Any]) -> list[str]:
+    """A figure and its interval."""
+    value, low, high = metric["value"], metric["low"], metric["high"]
     interval = "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
     return ["-" if value is None else f"{value:.3f}", interval]

@@ -138,11 +138,12 @@ def test_wrong_requests(request_line, data, capsys):
         changed[changed.index(option) + 1] = str(value)
         return changed
 
-    refused(at("--protocol", "coarse-refine"), capsys, data, 2, "not part of this version")
     refused(at("--protocol", "other"), capsys, data, 2, "refnet or coarse-refine")
     refused(at("--model", "absent"), capsys, data, 2, "installed: tiny")
     refused(at("--images", data / "nowhere"), capsys, data, 2, "nowhere")
     refused(at("-o", data), capsys, data, 2, "FILE.json")
+    with_patient = ("--patient", "^(.)")
+    refused(request_line, capsys, data, 2, "over images", extra=with_patient)
     same = ("--maps", str(data / "masks"))
     refused(request_line, capsys, data, 2, "choose another folder", extra=same)
     assert len(list((data / "masks").iterdir())) == 4
@@ -169,12 +170,26 @@ def test_pictures_that_do_not_fit(request_line, data, capsys, monkeypatch, name,
     refused(request_line, capsys, data, 3, *words)
 
 
-def test_several_classes_are_refused(data, request_line, tmp_path, monkeypatch, capsys):
-    classes = [{"name": "one", "label": 1}, {"name": "two", "label": 2}]
-    folder = tmp_path / "models"
-    tiny_model.install(folder, monkeypatch, name="two", classes=classes)
-    line = [a if a != "tiny" else "two" for a in request_line]
-    refused(line, capsys, data, 2, "one class", "2")
+def test_of_several_classes_refnet_judges_the_largest(
+    data, request_line, tmp_path, monkeypatch, capsys
+):
+    assert main(request_line) == 0
+    single = json.loads((data / "out" / "figures.json").read_text())
+    classes = [{"name": "one", "label": 1}, {"name": "two", "label": 2, "threshold": 0.9}]
+    tiny_model.install(tmp_path / "models", monkeypatch, name="two", classes=classes)
+    capsys.readouterr()
+    assert main([a if a != "tiny" else "two" for a in request_line]) == 0
+    assert "largest of their probabilities (any lesion)" in capsys.readouterr().out
+    report = json.loads((data / "out" / "figures.json").read_text())
+    assert "any lesion" in report["notice"]
+    assert "any lesion" in report["protocol"]["description"]
+    assert report["protocol"]["own_threshold"] == {"one": 0.5, "two": 0.9}
+    # The first class reaches further down, so that the union is what it marks.
+    for key in ("dice_own_threshold", "dice_mean_256"):
+        assert report["metrics"][key]["value"] == pytest.approx(
+            single["metrics"][key]["value"], abs=2e-3
+        )
+    assert report["counts"]["both_empty"] == 1
 
 
 def test_cancelling_leaves_nothing(request_line, data, monkeypatch):

@@ -10,10 +10,11 @@ import pytest
 import tiny_model
 
 from CovidLesionSegLogic.assess.evaluate_volumes import find_cases
-from CovidLesionSegLogic.assess.volumes import score_lungs, score_volume
+from CovidLesionSegLogic.assess.volumes import score_classes, score_lungs, score_volume
 from CovidLesionSegLogic.cli import main
 from CovidLesionSegLogic.ct import read_ct, write_image
 from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.models import LesionClass
 from CovidLesionSegLogic.pipeline import SegmentOptions, segment_ct
 
 
@@ -36,6 +37,23 @@ def test_scores_by_hand():
     assert score_volume(empty, truth, 1).precision is None
     with pytest.raises(ValueError, match="differ in size"):
         score_volume(found[:1], truth, 1)
+
+
+def test_classes_by_hand():
+    classes = [LesionClass("ground-glass opacity", 1), LesionClass("consolidation", 2)]
+    truth = np.array([[[1, 1, 2, 0]]], np.uint8)
+    found = np.array([[[1, 2, 2, 2]]], np.uint8)
+    by_class = score_classes(found, truth, classes, 1)
+    assert by_class["ground-glass opacity"].dice == pytest.approx(2 / 3)
+    assert by_class["ground-glass opacity"].sensitivity == pytest.approx(1 / 2)
+    assert by_class["consolidation"].precision == pytest.approx(1 / 3)
+    # One label may mean any lesion; so may labels of other classes, and 255.
+    for unclear in ([1, 1, 0, 0], [2, 2, 0, 0], [3, 4, 0, 0], [1, 2, 255, 0]):
+        assert score_classes(found, np.array([[unclear]], np.uint8), classes, 1) is None
+    other = score_classes(found, np.array([[[1, 1, 3, 0]]], np.uint8), classes, 1)
+    assert other["consolidation"].dice == 0
+    empty = score_classes(found, np.zeros_like(truth), classes, 1)
+    assert empty["ground-glass opacity"].dice == 0
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -106,6 +124,47 @@ def test_figures_are_those_of_segment_ct(data, phantom, capsys):
     assert report["metrics"]["dice"]["value"] == pytest.approx(expected.dice / 2)
     assert report["metrics"]["sensitivity"]["n"] == 1
     assert "Lesion Dice" in capsys.readouterr().out
+
+
+CLASSES = [{"name": "ground-glass opacity", "label": 1}, {"name": "consolidation", "label": 2}]
+
+
+def test_classes_are_judged_where_the_file_tells_them_apart(data, phantom, monkeypatch, capsys):
+    tiny_model.install(
+        data / "models", monkeypatch, classes=CLASSES, inference={"temperature": 20.0}
+    )
+    ct = read_ct(data / "p1_ct.nii.gz")
+    truth = phantom.lesions[16:32] > 0
+    labels = np.where(truth, 1 + (ct.array > -200), 0).astype(np.uint8)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    write_image(labels, ct, data / "p1_lesion.nii.gz")
+    write_image(truth.astype(np.uint8), ct, data / "p3_lesion.nii.gz")  # any lesion
+    write_image(ct.array, ct, data / "p3_ct.nii.gz")
+    assert main(line(data, lung=None)) == 0
+    report = json.loads((data / "out" / "figures.json").read_text())
+    first, second, third = report["volumes"]
+    result = segment_ct(ct, SegmentOptions(model="tiny", device="cpu"))
+    for one in CLASSES:
+        expected = score_volume(
+            result.labels == one["label"], labels == one["label"], ct.voxel_volume_ml
+        )
+        assert first["classes"][one["name"]]["dice"] == pytest.approx(expected.dice)
+        assert first["classes"][one["name"]]["found_ml"] == pytest.approx(expected.found_ml)
+    assert first["classes"]["consolidation"]["found_ml"] > 0
+    assert second["classes"]["consolidation"]["truth_ml"] == 0  # no lesion at all
+    assert third["classes"] is None
+    assert third["dice"] == pytest.approx(first["dice"])
+    assert [c["name"] for c in report["classes"]] == [c["name"] for c in CLASSES]
+    assert [c["counts"]["volumes"] for c in report["classes"]] == [2, 2]
+    assert report["counts"]["volumes"] == 3
+    assert report["classes"][0]["metrics"]["dice"]["value"] == pytest.approx(
+        (first["classes"]["ground-glass opacity"]["dice"] + 0) / 2
+    )
+    assert report["volumes_judged_for_any_lesion_only"] == ["p3_ct"]
+    out = capsys.readouterr().out
+    assert "Judged for any lesion only" in out
+    assert "consolidation; volumes: 2" in out
+    assert "any lesion" in report["protocol"]["description"]
 
 
 def test_files_must_pair_and_share_the_grid(data, capsys):
