@@ -311,6 +311,7 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
         device="auto",
         lungs=None,
         regions=None,
+        regionNames=None,
         threshold=None,
         gate=None,
         batchSize=None,
@@ -331,6 +332,7 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
         :param device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         :param lungs: path of a lung mask file to be used instead of finding the lungs.
         :param regions: path of a label map file (lobes, ...) to be measured separately.
+        :param regionNames: label to name of the regions, where their file has none.
         :param threshold: probability from which a voxel is lesion; None: the model's own.
         :param gate: whether the model's slice classifier chooses the slices; None: the model's own.
         :param batchSize: slices at a time; None: by device.
@@ -358,6 +360,7 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
             device=device,
             lungs=lungs,
             regions=regions,
+            region_names=regionNames,
             threshold=threshold,
             gate=gate,
             batch_size=batchSize,

@@ -69,6 +69,12 @@ def add_parser(commands: Any) -> Parser:
         help="label map, lobes for instance, for which figures are given too",
     )
     parser.add_argument(
+        "--region-names",
+        metavar="NAMES",
+        help="names of the regions where their file has none: '1=left upper lobe,2=...' or a "
+        ".json file",
+    )
+    parser.add_argument(
         "--series", metavar="UID", help="Series Instance UID, where a folder has several series"
     )
     parser.add_argument(
@@ -106,16 +112,19 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
         missing_notices,
     )
     from CovidLesionSegLogic.pipeline import SegmentOptions, check_options
+    from CovidLesionSegLogic.quantify import parse_region_names
 
     args.output = check_output_folder(args.output)
     if args.name is not None:
         check_study_name(args.name)
+    names = getattr(args, "region_names", None)
     options = SegmentOptions(
         model=chosen_model(args.model, getattr(args, "lesion_types", False)),
         device=args.device,
         threshold=args.threshold,
         lungs=getattr(args, "lungs", None),
         regions=getattr(args, "regions", None),
+        region_names=parse_region_names(names) if names else None,
         gate=args.gate,
         flips=args.flips,
         batch_size=args.batch_size,
@@ -181,6 +190,7 @@ def segment_and_write(
     from CovidLesionSegLogic.cli.table import result_lines
     from CovidLesionSegLogic.outputs import check_same_study, file_stem, write_outputs
     from CovidLesionSegLogic.pipeline import segment_ct
+    from CovidLesionSegLogic.quantify import SCORE_NOTE, SCORE_SOURCE
 
     check_same_study(args.output, file_stem(args.name or ct.name), ct.source)
 
@@ -204,6 +214,9 @@ def segment_and_write(
         reporter.warning(message)
     for line in result_lines(result):
         reporter.line(line)
+    score = result.quantification.score_0_to_25
+    if score is not None:
+        reporter.line(f"CT severity score: {score} of 25 ({SCORE_SOURCE}); {SCORE_NOTE}.")
     if result.gate is not None:
         reporter.line(gate_line(result.gate))
     return result, outputs

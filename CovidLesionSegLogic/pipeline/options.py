@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ class SegmentOptions:
         A lung mask file on the CT's grid (1 right, 2 left, or 1 for both) instead of an own one.
     regions
         A label map file (lobes, for instance) for which figures are given too.
+    region_names
+        Label to name of the regions, where their file does not say ("left upper lobe").
     gate
         Whether the model's slice classifier decides which slices are segmented; None: as the
         model was made, that is where it has one. True is refused for a model without one.
@@ -43,6 +46,7 @@ class SegmentOptions:
     threshold: float | None = None
     lungs: Path | None = None
     regions: Path | None = None
+    region_names: Mapping[int, str] | None = None
     gate: bool | None = None
     flips: bool | None = None
     batch_size: int | None = None
@@ -55,6 +59,8 @@ class SegmentOptions:
             )
         if self.batch_size is not None and self.batch_size < 1:
             raise RequestError(f"The batch size must be at least 1, not {self.batch_size}.")
+        if self.region_names is not None and self.regions is None:
+            raise RequestError("Region names need a region map; give it with --regions.")
         for field in ("lungs", "regions"):
             value = getattr(self, field)
             if value is None:
@@ -72,4 +78,7 @@ class SegmentOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, for the provenance."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        data = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        if self.region_names is not None:
+            data["region_names"] = {str(k): v for k, v in self.region_names.items()}
+        return data

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.ct import read_labels, to_canonical
+from CovidLesionSegLogic.ct import to_canonical
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.engine import (
     Cancel,
@@ -41,7 +41,7 @@ from CovidLesionSegLogic.pipeline.resources import (
     reset_peak_memory,
 )
 from CovidLesionSegLogic.pipeline.result import SegmentationResult
-from CovidLesionSegLogic.quantify import quantify
+from CovidLesionSegLogic.quantify import name_lobes, quantify, read_regions
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,7 @@ def segment_ct(
         _add(warnings, *canonical.warnings)
         regions = None
         if options.regions is not None:
-            regions = read_labels(options.regions, ct, notes=warnings)
+            regions = read_regions(options.regions, ct, names=options.region_names)
         with memory_errors_for(device, f"the model '{card.name}'"):
             network = load_network(card, device)
     report("load", 1, 1)
@@ -161,7 +161,17 @@ def segment_ct(
         own_labels = np.ascontiguousarray(reorientation.restore(labels))
         own_lungs = np.ascontiguousarray(reorientation.restore(lungs.mask))
         own_maps = None if maps is None else np.ascontiguousarray(reorientation.restore(maps))
-        quantification = quantify(ct, own_labels, own_lungs, card.classes, regions=regions)
+        if regions is not None:
+            regions = name_lobes(regions, ct, own_lungs)
+            _add(warnings, *regions.notes)
+        quantification = quantify(
+            ct,
+            own_labels,
+            own_lungs,
+            card.classes,
+            regions=None if regions is None else regions.labels,
+            region_names=None if regions is None else regions.names,
+        )
         _add(warnings, *quantification.warnings)
         screened = None if gate is None else gate_result(seen, gate, quantification.slices)
         _add(warnings, _gate_notice(screened))

@@ -7,7 +7,10 @@
 
 from .change import Change, compare
 from .export import slice_rows, table_rows, write_csv, write_json
+from .lobes import LOBES, lobe_of
 from .measure import quantify
+from .regions import Regions, name_lobes, parse_region_names, read_regions
+from .severity import SCORE_NOTE, SCORE_RULE, SCORE_SOURCE, extent_score
 from .types import (
     ClassMeasures,
     HuStatistics,
@@ -18,15 +21,25 @@ from .types import (
 )
 
 __all__ = [
+    "LOBES",
+    "SCORE_NOTE",
+    "SCORE_RULE",
+    "SCORE_SOURCE",
     "Change",
     "ClassMeasures",
     "HuStatistics",
     "LungMeasures",
     "Quantification",
     "RegionMeasures",
+    "Regions",
     "SliceMeasures",
     "compare",
+    "extent_score",
+    "lobe_of",
+    "name_lobes",
+    "parse_region_names",
     "quantify",
+    "read_regions",
     "slice_rows",
     "table_rows",
     "write_csv",

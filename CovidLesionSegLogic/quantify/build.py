@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,12 +9,13 @@ from numpy.typing import NDArray
 
 from .grid import CanonicalGrid
 from .histogram import aeration_percent, statistics
+from .lobes import LOBES, are_lobes, lobe_of
+from .severity import extent_score, total_score
 from .tally import Tally
 from .types import ClassMeasures, LungMeasures, Quantification, RegionMeasures, SliceMeasures
 
 RIGHT, LEFT = 1, 2
 TOTAL_NAME = "all lesions"
-LOBES = 5
 OUTSIDE_WORTH_SAYING = 0.01
 """Part of the lesion volume outside the lungs from which a warning is given."""
 
@@ -23,29 +23,6 @@ OUTSIDE_WORTH_SAYING = 0.01
 def share(part: float, whole: float) -> float | None:
     """``part`` in percent of ``whole``; None where there is no whole."""
     return 100.0 * float(part) / float(whole) if whole > 0 else None
-
-
-def extent_score(percent: float | None) -> int | None:
-    """Visual extent score 0 to 5 of a lobe (Pan et al., Radiology 2020;295:715-721).
-
-    0 none, 1 below 5 percent, 2 up to 25, 3 below 50, 4 up to 75, 5 above.
-    """
-    if percent is None:
-        return None
-    if percent <= 0:
-        return 0
-    below_or_at = (percent >= 5, percent > 25, percent >= 50, percent > 75)
-    return 1 + sum(below_or_at)
-
-
-def are_lobes(regions: Sequence[RegionMeasures]) -> bool:
-    """Whether the regions are the five lobes, by their names ("right upper lobe", ...).
-
-    Any other map of five regions has scores of its regions but no sum of them.
-    """
-    return len(regions) == LOBES and all(
-        re.search(r"(?<![^\W_])lobe(?![^\W_])", r.name, re.IGNORECASE) for r in regions
-    )
 
 
 def build(
@@ -85,7 +62,7 @@ def build(
         _lung_measures("both lungs", voxels[1:].sum(), side[1:].sum(axis=0), ml),
     ]
     regions = _regions(tally, names, region_names or {}, ml)
-    scores = [r.score for r in regions if r.score is not None]
+    beyond = float(tally.region_class[0, 1:].sum()) * ml if regions else None
     return Quantification(
         study=grid.ct.name,
         classes=tuple(measures[1:]),
@@ -98,8 +75,12 @@ def build(
         slice_spacing_mm=grid.ct.spacing[2],
         voxel_volume_ml=ml,
         regions=regions,
-        score_0_to_25=sum(scores) if are_lobes(regions) and len(scores) == LOBES else None,
-        warnings=_warnings(measures[0], lungs),
+        score_0_to_25=total_score(regions),
+        lesion_outside_regions_ml=beyond,
+        warnings=(
+            *_warnings(measures[0], lungs),
+            *_region_warnings(measures[0], regions, beyond),
+        ),
     )
 
 
@@ -184,6 +165,8 @@ def _regions(
                 score=extent_score(percent),
             )
         )
+    if are_lobes(r.name for r in regions):
+        regions.sort(key=lambda r: LOBES.index(str(lobe_of(r.name))))
     return tuple(regions)
 
 
@@ -203,4 +186,22 @@ def _warnings(total: ClassMeasures, lungs: Sequence[LungMeasures]) -> tuple[str,
                 f"{total.outside_lungs_ml:.2f} mL of lesion lie outside the lung mask; "
                 "the volume counts them, the shares do not."
             )
+    return tuple(messages)
+
+
+def _region_warnings(
+    total: ClassMeasures, regions: Sequence[RegionMeasures], beyond: float | None
+) -> tuple[str, ...]:
+    if not are_lobes(r.name for r in regions):
+        return ()
+    messages = [
+        f"The {r.name} is empty in the region map, so the CT severity score has no sum."
+        for r in regions
+        if r.score is None
+    ]
+    if beyond is not None and beyond > OUTSIDE_WORTH_SAYING * total.volume_ml:
+        messages.append(
+            f"{beyond:.2f} mL of lesion lie outside the lobes; the CT severity score does not "
+            "count them."
+        )
     return tuple(messages)

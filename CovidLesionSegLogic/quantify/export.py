@@ -11,6 +11,7 @@ from typing import Any
 
 from CovidLesionSegLogic.ct.atomic import atomic_path
 
+from .severity import SCORE_SOURCE
 from .types import ClassMeasures, HuStatistics, LungMeasures, Quantification
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -42,7 +43,10 @@ def safe_cell(value: Any) -> Any:
 
 
 def table_rows(quantification: Quantification) -> list[dict[str, Any]]:
-    """One row per place (whole scan, lungs, regions) and class; every row has the same keys."""
+    """One row per place (whole scan, lungs, regions) and class; every row has the same keys.
+
+    Where the regions are the five lobes, a last row "five lobes" has the sum of their scores.
+    """
     rows: list[dict[str, Any]] = []
     for measures in (*quantification.classes, quantification.total):
         rows.append(
@@ -87,6 +91,17 @@ def table_rows(quantification: Quantification) -> list[dict[str, Any]]:
                 place_volume_ml=region.volume_ml,
                 place_mean_hu=region.mean_hu,
                 score_0_to_5=region.score,
+            )
+        )
+    if quantification.score_0_to_25 is not None:
+        rows.append(
+            _row(
+                quantification.study,
+                "five lobes",
+                quantification.total,
+                volume_ml=sum(r.total_lesion_ml for r in quantification.regions),
+                place_volume_ml=sum(r.volume_ml for r in quantification.regions),
+                score_0_to_25=quantification.score_0_to_25,
             )
         )
     return rows
@@ -171,6 +186,7 @@ def _row(
     place_volume_ml: float | None = None,
     place_mean_hu: float | None = None,
     score_0_to_5: int | None = None,
+    score_0_to_25: int | None = None,
 ) -> dict[str, Any]:
     hu = hu or HuStatistics(None, None, None)
     return {
@@ -188,4 +204,6 @@ def _row(
         "place_volume_ml": place_volume_ml,
         "place_mean_hu": place_mean_hu,
         "score_0_to_5": score_0_to_5,
+        "score_0_to_25": score_0_to_25,
+        "score_source": None if score_0_to_5 is None and score_0_to_25 is None else SCORE_SOURCE,
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from .severity import SCORE_NOTE, SCORE_RULE, SCORE_SOURCE
+
 FORMAT = "CovidLesionSeg quantification"
 FORMAT_VERSION = 1
 
@@ -78,8 +80,7 @@ class RegionMeasures:
     """One region of a given label map, a lobe for instance.
 
     ``lesion_ml`` and ``share_percent`` are per class name; the total goes under ``total``.
-    ``score`` is the visual extent score 0 to 5 used for lobes: none, below 5, to 25, to 50, to 75,
-    above 75 percent (Pan et al., Radiology 2020;295:715-721).
+    ``score`` is the extent score 0 to 5 used for lobes, see :func:`~.severity.extent_score`.
     """
 
     name: str
@@ -114,7 +115,9 @@ class Quantification:
     """All numbers of one study; see the parts for their meaning and units.
 
     ``score_0_to_25`` is the sum of the scores of the five lobes (Pan et al., Radiology
-    2020;295:715-721), None unless the regions' names say that they are the five lobes.
+    2020;295:715-721), None unless the regions' names say that they are the five lobes and none of
+    them is empty; lobes come from the right upper to the left lower one.
+    ``lesion_outside_regions_ml`` is lesion in no region; None without regions.
     """
 
     study: str
@@ -129,6 +132,7 @@ class Quantification:
     voxel_volume_ml: float
     regions: tuple[RegionMeasures, ...] = ()
     score_0_to_25: int | None = None
+    lesion_outside_regions_ml: float | None = None
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -142,6 +146,10 @@ class Quantification:
         for key, value in asdict(self).items():
             data[key] = list(value) if isinstance(value, tuple) else value
         data["slices_with_lesion"] = list(self.slices_with_lesion)
+        if self.regions:
+            data["score_source"] = SCORE_SOURCE
+            data["score_rule"] = SCORE_RULE
+            data["score_note"] = SCORE_NOTE
         return data
 
     @classmethod
@@ -174,6 +182,8 @@ class Quantification:
                 voxel_volume_ml=float(data["voxel_volume_ml"]),
                 regions=tuple(RegionMeasures(**r) for r in data["regions"]),
                 score_0_to_25=data["score_0_to_25"],
+                # Not there in results of version 1.1 and before.
+                lesion_outside_regions_ml=data.get("lesion_outside_regions_ml"),
                 warnings=tuple(data["warnings"]),
             )
         except (KeyError, TypeError) as error:

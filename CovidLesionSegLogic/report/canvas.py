@@ -7,12 +7,17 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.report.pattern import marks
 from CovidLesionSegLogic.report.text import elide
 
 DPI = 100
 BACKGROUND, PANEL = "#14171c", "#1d2229"
 INK, SOFT, FAINT, AMBER, LUNG = "#f2f4f7", "#b9c1cc", "#5b6572", "#ffc24b", "#7fd6e8"
+
+MARK = (0.078, 0.09, 0.11)  # BACKGROUND: stripes and dots on a class's colour
 
 # The first is part of matplotlib; the others, where installed, have what it lacks.
 _FONTS = (
@@ -74,6 +79,15 @@ class Canvas:
                 zorder=-5,
             )
         )
+
+    def swatch(self, x: float, y: float, size: int, color: Sequence[int], position: int) -> None:
+        """A square in a class's colour with the pattern of its position."""
+        picture = np.empty((size, size, 3))
+        picture[:] = rgb(color)
+        picture[marks(position, size, size)] = MARK
+        axes = self.axes(x, y, size, size)
+        axes.set_axis_off()
+        axes.imshow(picture, interpolation="nearest", aspect="auto")
 
     def text(
         self,

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from html import escape
 
 from CovidLesionSegLogic.quantify import Quantification, SliceMeasures
+from CovidLesionSegLogic.report.pattern import svg_patterns
+from CovidLesionSegLogic.report.screening import PANEL, ShownGate, gate_bands, gate_panel
 from CovidLesionSegLogic.report.subject import ShownClass
 from CovidLesionSegLogic.report.text import clean
 
 WIDTH, HEIGHT = 960, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 22, 46
+PREFIX = "area"
 
 
 def hex_color(color: Sequence[int]) -> str:
@@ -29,8 +32,13 @@ def nice_step(top: float, parts: int = 5) -> float:
         step *= 10
 
 
-def area_svg(quantification: Quantification, classes: Sequence[ShownClass]) -> str:
-    """The chart, slices from top (left) to bottom (right), classes stacked; areas in cm2."""
+def area_svg(
+    quantification: Quantification, classes: Sequence[ShownClass], gate: ShownGate | None = None
+) -> str:
+    """The chart, slices from top (left) to bottom (right), classes stacked; areas in cm2.
+
+    With a gate, its probability per slice follows in a panel below.
+    """
     slices = quantification.slices
     highest = max((s.total_lesion_area_mm2 for s in slices), default=0.0) / 100
     lung = max((s.lung_area_mm2 for s in slices), default=0.0) / 100
@@ -42,10 +50,16 @@ def area_svg(quantification: Quantification, classes: Sequence[ShownClass]) -> s
     def y(area: float) -> float:
         return TOP + plot_height * (1 - area / top)
 
+    below = HEIGHT - 4
+    height = HEIGHT if gate is None else below + PANEL + 8
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="area-title">'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="area-title">'
         f'<title id="area-title">{escape(_summary(quantification))}</title>'
+        + svg_patterns(PREFIX, [hex_color(c.color) for c in classes])
     ]
+    if gate is not None:
+        parts.append(gate_bands(gate, LEFT, bar, TOP, HEIGHT - BOTTOM))
+        parts.append(gate_bands(gate, LEFT, bar, below + 26, below + PANEL))
     if lung > 0:
         steps = [s.lung_area_mm2 / 100 / lung * plot_height for s in slices]
         parts.append(f'<path class="lung" d="{_outline(steps, [0.0] * len(steps), bar)}"/>')
@@ -58,17 +72,19 @@ def area_svg(quantification: Quantification, classes: Sequence[ShownClass]) -> s
             f'text-anchor="end">{value:g}</text>'
         )
     base = [0.0] * len(slices)
-    for lesion in classes:
+    for position, lesion in enumerate(classes):
         heights = [
             b + s.lesion_area_mm2.get(lesion.name, 0.0) / 100 / top * plot_height
             for b, s in zip(base, slices, strict=True)
         ]
         parts.append(
-            f'<path fill="{hex_color(lesion.color)}" d="{_outline(heights, base, bar)}">'
+            f'<path fill="url(#{PREFIX}-{position})" d="{_outline(heights, base, bar)}">'
             f"<title>{escape(clean(lesion.name))}</title></path>"
         )
         base = heights
     parts += _slice_axis(slices, bar)
+    if gate is not None:
+        parts.append(gate_panel(gate, LEFT, WIDTH - RIGHT, bar, below))
     parts.append(
         f'<text x="{LEFT}" y="14">cm² per slice'
         f"{f'; grey: lung area, own scale up to {lung:.0f} cm²' if lung > 0 else ''}</text></svg>"

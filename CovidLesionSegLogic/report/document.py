@@ -9,9 +9,12 @@ from typing import Any
 
 from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.errors import RequestError
-from CovidLesionSegLogic.report import tables
+from CovidLesionSegLogic.quantify.severity import MOST
+from CovidLesionSegLogic.report import severity, tables
 from CovidLesionSegLogic.report.chart import area_svg, hex_color
+from CovidLesionSegLogic.report.extent import share_svg
 from CovidLesionSegLogic.report.overview import overview_png
+from CovidLesionSegLogic.report.screening import decision_text, gate_of
 from CovidLesionSegLogic.report.style import CSS
 from CovidLesionSegLogic.report.subject import DISCLAIMER, ShownResult, all_warnings, describe_model
 from CovidLesionSegLogic.report.tables import text
@@ -61,18 +64,19 @@ def write_report(
 def report_html(result: ShownResult, *, overview: bytes | None = None) -> str:
     """The report as HTML text; see :func:`write_report`."""
     name = escape(elide(clean(result.ct.name), 160)) or "unnamed study"
-    regions = tables.region_table(result)
+    regions = severity.region_section(result)
     model = describe_model(result.provenance)
     method = f"Model: {text(model.name)}." if model.name else ""
     sections = [
         _warnings(result),
         _figures(result),
+        f"<h2>Share of the lungs</h2>{_shares(result)}",
+        regions,
         f"<h2>Lesions</h2>{tables.class_table(result)}",
         f"<h2>Pictures</h2>{_picture(result, overview)}",
-        f"<h2>Lesion area per slice</h2><figure>{_chart(result)}</figure>"
+        f"<h2>{_chart_title(result)}</h2>{_screening(result)}<figure>{_chart(result)}</figure>"
         f"<details><summary>All slices as a table</summary>{tables.slice_table(result)}</details>",
         f"<h2>Lungs</h2>{tables.lung_table(result)}",
-        f"<h2>Regions</h2>{regions}" if regions else "",
         "<h2>How to read this report</h2>" + "".join(f"<p>{escape(p)}</p>" for p in HOW_TO_READ),
         f"<h2>How it was made</h2>{tables.facts(_provenance(result))}",
         f"<h2>Licence of the weights</h2><p>{text(model.licence) or 'not stated'}</p>"
@@ -106,14 +110,16 @@ def _figures(result: ShownResult) -> str:
     q = result.quantification
     found = q.total.volume_ml > 0
     lead = "" if found else "<p><strong>No lesion was found.</strong></p>"
-    figures = (
+    figures = [
         ("All lesions", f"{volume(q.total.volume_ml)} mL"),
         ("Of both lungs", percent(q.total.share_of_lungs_percent)),
         ("Of the right lung", percent(q.total.share_of_right_lung_percent)),
         ("Of the left lung", percent(q.total.share_of_left_lung_percent)),
         ("Lung volume", f"{volume(q.lungs.volume_ml)} mL" if q.lungs.volume_ml else "not found"),
         ("Slices with lesion", f"{len(q.slices_with_lesion)} of {len(q.slices)}"),
-    )
+    ]
+    if q.score_0_to_25 is not None:
+        figures.append(("CT severity score", f"{q.score_0_to_25} of {MOST}"))
     items = "".join(f"<div><dt>{k}</dt><dd>{escape(v)}</dd></div>" for k, v in figures)
     return f'{lead}<dl class="figures">{items}</dl>'
 
@@ -134,13 +140,27 @@ def _picture(result: ShownResult, overview: bytes | None) -> str:
     return f'<figure><img alt="{text(alt)}" src="data:image/png;base64,{data}"></figure>'
 
 
+def _shares(result: ShownResult) -> str:
+    bars = share_svg(result.quantification, result.classes)
+    return severity.share_table(result) + (f"<figure>{bars}</figure>" if bars else "")
+
+
+def _chart_title(result: ShownResult) -> str:
+    return "Lesion area per slice" + (" and screening" if gate_of(result) is not None else "")
+
+
+def _screening(result: ShownResult) -> str:
+    gate = gate_of(result)
+    return "" if gate is None else f"<p>{text(decision_text(gate))}</p>"
+
+
 def _chart(result: ShownResult) -> str:
     legend = "".join(
-        f'<span class="swatch" style="background:{hex_color(c.color)}"></span>'
-        f"{escape(tables.name(c.name))} &nbsp; "
-        for c in result.classes
+        f"{tables.swatch(n, hex_color(c.color))}{escape(tables.name(c.name))} &nbsp; "
+        for n, c in enumerate(result.classes)
     )
-    return f"{area_svg(result.quantification, result.classes)}<figcaption>{legend}</figcaption>"
+    chart = area_svg(result.quantification, result.classes, gate_of(result))
+    return f"{chart}<figcaption>{legend}</figcaption>"
 
 
 def _provenance(result: ShownResult) -> dict[str, Any]:

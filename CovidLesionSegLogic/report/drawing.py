@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.report.canvas import DPI, INK, LUNG, Canvas, rgb
+from CovidLesionSegLogic.report.pattern import marks
 from CovidLesionSegLogic.report.subject import ShownClass
 from CovidLesionSegLogic.report.views import Plane
 
@@ -54,6 +55,7 @@ def draw_plane(
         _outline(axes, columns, rows, plane.labels == lesion.label, rgb(lesion.color), 1.0, 1.0)
     # Outlines at the border must not move the limits; the frame keeps the plane's scale.
     scale = max(width_mm / width, height_mm / height)
+    _patterns(axes, plane, classes, scale)
     axes.set_xlim(width_mm / 2 - scale * width / 2, width_mm / 2 + scale * width / 2)
     axes.set_ylim(height_mm / 2 + scale * height / 2, height_mm / 2 - scale * height / 2)
     for letter, at, align in zip(letters, (0.0, 1.0), ("left", "right"), strict=True):
@@ -92,6 +94,22 @@ def note(
         parse_math=False,
         path_effects=[withStroke(linewidth=2.2, foreground="#000000")],
     )
+
+
+def _patterns(axes: Any, plane: Plane, classes: Sequence[ShownClass], scale: float) -> None:
+    """Stripes and dots on the page's pixels, ``scale`` mm each: a CT may have too few."""
+    height_mm, width_mm = plane.size_mm
+    rows, columns = round(height_mm / scale), round(width_mm / scale)
+    if rows < 1 or columns < 1 or len(classes) < 2:
+        return
+    down = np.arange(rows) * plane.labels.shape[0] // rows
+    across = np.arange(columns) * plane.labels.shape[1] // columns
+    labels = plane.labels[np.ix_(down, across)]
+    layer = np.zeros((rows, columns, 4), np.float32)
+    for position, lesion in enumerate(classes):
+        layer[(labels == lesion.label) & marks(position, rows, columns)] = (*rgb(lesion.color), 0.9)
+    extent = (0.0, width_mm, height_mm, 0.0)
+    axes.imshow(layer, extent=extent, interpolation="nearest", aspect="equal")
 
 
 def _outline(

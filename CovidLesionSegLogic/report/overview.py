@@ -6,6 +6,7 @@ import textwrap
 from os import PathLike
 
 from CovidLesionSegLogic.ct.atomic import atomic_path
+from CovidLesionSegLogic.quantify.severity import MOST
 from CovidLesionSegLogic.report import panels
 from CovidLesionSegLogic.report.canvas import AMBER, BACKGROUND, INK, SOFT, Canvas
 from CovidLesionSegLogic.report.drawing import draw_plane, note
@@ -140,10 +141,13 @@ def _header(canvas: Canvas, result: ShownResult) -> None:
         )
     else:
         line = "No lesion found"
-    canvas.text(PAD, 73, line, size=20, color=INK, room=900)
+    score = result.quantification.score_0_to_25
+    if score is not None:
+        line += f"  ·  CT severity score {score} of {MOST}"
+    canvas.text(PAD, 73, line, size=20, color=INK, room=1040)
     parts = [describe_model(result.provenance).name, software_name(result.provenance)]
     method = clean("  ·  ".join(p for p in parts if p))
-    canvas.text(WIDTH - PAD, 73, method, size=15, color=SOFT, align="right", room=600)
+    canvas.text(WIDTH - PAD, 73, method, size=15, color=SOFT, align="right", room=480)
 
 
 def _warning_lines(warnings: list[str]) -> list[str]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from CovidLesionSegLogic.quantify import ClassMeasures
 from CovidLesionSegLogic.report.canvas import DPI, FAINT, INK, LUNG, PANEL, SOFT, Canvas, rgb
-from CovidLesionSegLogic.report.chart import hex_color, nice_step
+from CovidLesionSegLogic.report.chart import nice_step
+from CovidLesionSegLogic.report.pattern import hatch
 from CovidLesionSegLogic.report.subject import ShownResult
 from CovidLesionSegLogic.report.text import clean, elide, hounsfield, percent, volume
 from CovidLesionSegLogic.report.views import Scene
@@ -22,9 +23,9 @@ COLUMN_NAMES = (
 def legend(canvas: Canvas, result: ShownResult, x: float, y: float) -> None:
     """Colour and name of every class, and the line that means lung."""
     room = (canvas.width - 2 * x - 160) / max(1, len(result.classes)) - 44
-    for lesion in result.classes:
+    for position, lesion in enumerate(result.classes):
         name = elide(clean(lesion.name), 60)
-        canvas.panel(x, y - 8, 16, 16, hex_color(lesion.color))
+        canvas.swatch(x, y - 8, 16, lesion.color, position)
         canvas.text(x + 24, y, name, size=15, room=room)
         x += 24 + min(room, 8.6 * len(name)) + 28
     canvas.panel(x, y - 1, 22, 2, LUNG)
@@ -59,13 +60,15 @@ def area_chart(
     edges = np.arange(len(slices) + 1) - 0.5
     lung = np.array([s.lung_area_mm2 for s in slices]) / 100
     left = np.zeros(len(slices))
-    for lesion in result.classes:
+    for position, lesion in enumerate(result.classes):
         area = np.array([s.lesion_area_mm2.get(lesion.name, 0.0) for s in slices]) / 100
         axes.fill_betweenx(
             np.repeat(edges, 2)[1:-1],
             np.repeat(left, 2),
             np.repeat(left + area, 2),
-            color=rgb(lesion.color),
+            facecolor=rgb(lesion.color),
+            edgecolor=PANEL,
+            hatch=hatch(position),
             lw=0,
             zorder=3,
         )
@@ -118,13 +121,13 @@ def table(canvas: Canvas, result: ShownResult, x: float, y: float, width: float)
     line = y + ROW * 0.6
     for right, name in zip(rights, COLUMN_NAMES, strict=True):
         canvas.text(right, line, name, size=14, color=SOFT, align="right")
-    colors = [hex_color(c.color) for c in result.classes]
+    colors = [c.color for c in result.classes]
     rows = _rows(result)
     for n, measures in enumerate(rows):
         line += ROW
         last = n == len(rows) - 1
         if n < len(colors) and len(rows) >= len(colors):
-            canvas.panel(x + 12, line - 8, 16, 16, colors[n])
+            canvas.swatch(x + 12, line - 8, 16, colors[n], n)
         canvas.text(x + 38, line, clean(measures.name), size=16, bold=last, room=name_room - 48)
         cells = (
             volume(measures.volume_ml),

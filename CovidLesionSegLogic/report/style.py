@@ -45,6 +45,13 @@ svg text { fill: var(--soft); font: 13px system-ui, "Segoe UI", Roboto, sans-ser
 svg .axis { stroke: var(--soft); stroke-width: 1; fill: none; }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .lung { fill: none; stroke: var(--soft); }
+svg .mark { stroke: var(--page); stroke-width: 1.6; fill: none; } svg .dot { fill: var(--page); }
+svg .all { fill: var(--soft); } svg .name { fill: var(--ink); }
+svg .gate { fill: none; stroke: var(--ink); stroke-width: 1.8; }
+svg .threshold, svg .segment-above { stroke: var(--warn-line); stroke-width: 1.3; }
+svg .threshold { stroke-dasharray: 7 4; } svg .segment-above { stroke-dasharray: 2 4; }
+svg .left-out { fill: var(--line); opacity: 0.55; }
+.score { font-size: 1.1rem; }
 details { margin: 0.6rem 0; } summary { cursor: pointer; }
 @media print { :root { --page: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb;
   --panel: #f4f4f4; --warn: #fff3d6; --warn-line: #b26a00; }

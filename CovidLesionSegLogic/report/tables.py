@@ -8,15 +8,17 @@ from typing import Any
 
 from CovidLesionSegLogic.quantify import ClassMeasures
 from CovidLesionSegLogic.report.chart import hex_color
+from CovidLesionSegLogic.report.pattern import css_background
+from CovidLesionSegLogic.report.screening import gate_of
 from CovidLesionSegLogic.report.subject import ShownResult
 from CovidLesionSegLogic.report.text import (
+    NOTHING,
     clean,
     elide,
     hounsfield,
     millimetres,
     percent,
     volume,
-    whole,
 )
 
 NAME_LENGTH = 60
@@ -50,19 +52,26 @@ def table(
     )
 
 
+def swatch(position: int, color: str) -> str:
+    """A small square in a class's colour and pattern."""
+    return f'<span class="swatch" style="{css_background(position, color)}"></span>'
+
+
+def class_cell(result: ShownResult, class_name: str) -> str:
+    """A class's swatch and name as the first cell of a row."""
+    for position, lesion in enumerate(result.classes):
+        if lesion.name == class_name:
+            return swatch(position, hex_color(lesion.color)) + escape(name(class_name))
+    return escape(name(class_name))
+
+
 def class_table(result: ShownResult) -> str:
-    """Volume, shares, density and connected components of every class and of all lesions."""
+    """Volume, density and connected components of every class and of all lesions."""
     q = result.quantification
-    colors = {c.name: hex_color(c.color) for c in result.classes}
 
     def row(measures: ClassMeasures, total: bool) -> tuple[str, Sequence[str], bool]:
-        color = None if total else colors.get(measures.name)
-        swatch = f'<span class="swatch" style="background:{color}"></span>' if color else ""
         cells = (
             volume(measures.volume_ml),
-            percent(measures.share_of_lungs_percent),
-            percent(measures.share_of_right_lung_percent),
-            percent(measures.share_of_left_lung_percent),
             hounsfield(measures.hu.mean_hu),
             hounsfield(measures.hu.median_hu),
             hounsfield(measures.hu.sd_hu),
@@ -70,15 +79,15 @@ def class_table(result: ShownResult) -> str:
             volume(measures.largest_component_ml),
             f"{measures.slices:,}",
         )
-        return swatch + escape(name(measures.name)), cells, total
+        first = escape(name(measures.name)) if total else class_cell(result, measures.name)
+        return first, cells, total
 
     rows = [row(c, False) for c in q.classes]
     return table(
-        "Lesions by class. Shares are the part of that lung which the lesion fills; components "
-        "are connected in three dimensions.",
+        "Lesions by class; components are connected in three dimensions.",
         (
-            "Class", "Volume, mL", "Both lungs", "Right lung", "Left lung", "Mean HU",
-            "Median HU", "SD HU", "Components", "Largest, mL", "Slices",
+            "Class", "Volume, mL", "Mean HU", "Median HU", "SD HU", "Components", "Largest, mL",
+            "Slices",
         ),
         [*rows, row(q.total, True)],
     )  # fmt: skip
@@ -113,43 +122,25 @@ def lung_table(result: ShownResult) -> str:
     )  # fmt: skip
 
 
-def region_table(result: ShownResult) -> str:
-    """Volume, lesion per class, share and extent score of every region; "" without regions."""
-    q = result.quantification
-    if not q.regions:
-        return ""
-    names = [c.name for c in q.classes]
-    rows = []
-    for region in q.regions:
-        cells = [volume(region.volume_ml), hounsfield(region.mean_hu)]
-        cells += [volume(region.lesion_ml[n]) for n in names]
-        cells += [volume(region.total_lesion_ml), percent(region.total_share_percent)]
-        cells.append(whole(region.score))
-        rows.append((escape(name(region.name)), cells, False))
-    header = ["Region", "Volume, mL", "Mean HU", *(f"{name(n)}, mL" for n in names)]
-    score = "" if q.score_0_to_25 is None else f" Sum over five regions: {q.score_0_to_25} of 25."
-    return table(
-        "Lesions by region. The score is 0 none, 1 below 5 %, 2 to 25 %, 3 below 50 %, 4 to 75 %, "
-        f"5 above 75 % of the region (Pan et al., Radiology 2020).{score}",
-        [*header, "All lesions, mL", "Share", "Score 0–5"],
-        rows,
-    )
-
-
 def slice_table(result: ShownResult) -> str:
-    """Areas of every slice that has lung or lesion."""
+    """Areas of every slice that has lung or lesion, and what the gate said of it."""
     q = result.quantification
     names = [c.name for c in q.classes]
+    gate = gate_of(result)
+    seen = {} if gate is None else {s.index: s for s in gate.slices}
     rows = []
     for s in q.slices:
         if s.lung_area_mm2 > 0 or s.total_lesion_area_mm2 > 0:
             areas = [s.lung_area_mm2, *(s.lesion_area_mm2[n] for n in names)]
             cells = [str(s.own_index), millimetres(s.z_mm), *(f"{a / 100:.1f}" for a in areas)]
+            if gate is not None:
+                cells.append(f"{seen[s.index].probability:.3f}" if s.index in seen else NOTHING)
             rows.append((str(s.index + 1), cells, False))
+    header = ["Slice", "Index", "z, mm", "Lung, cm²", *(f"{name(n)}, cm²" for n in names)]
     return table(
         "Slices with lung or lesion, counted from the top, with the index in the input "
         f"(axis {q.slice_axis}, from 0) and the superior coordinate.",
-        ["Slice", "Index", "z, mm", "Lung, cm²", *(f"{name(n)}, cm²" for n in names)],
+        header if gate is None else [*header, "Gate"],
         rows,
     )
 

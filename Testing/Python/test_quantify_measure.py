@@ -16,6 +16,10 @@ LOBES = [
     "right upper lobe", "right middle lobe", "right lower lobe", "left upper lobe",
     "Left Lower Lobe",
 ]  # fmt: skip
+TOTALSEGMENTATOR_NAMES = [
+    "lung_upper_lobe_left", "lung_lower_lobe_left", "lung_upper_lobe_right",
+    "lung_middle_lobe_right", "lung_lower_lobe_right",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,8 @@ def test_regions_any_labels_and_scores():
     ("names", "scored"),
     [
         (LOBES, True),
-        ([f"lung_{n.replace(' ', '_')}_LEFT" for n in LOBES], True),
+        (TOTALSEGMENTATOR_NAMES, True),
+        ([*LOBES[:4], LOBES[0]], False),
         ([*LOBES[:4], "right zone"], False),
         ([*LOBES[:4], "globe"], False),
         (LOBES[:4], False),
@@ -266,7 +271,7 @@ def test_the_sum_of_scores_is_given_for_lobes_only(names, scored):
     ],
 )
 def test_extent_score(percent, score):
-    from CovidLesionSegLogic.quantify.build import extent_score
+    from CovidLesionSegLogic.quantify import extent_score
 
     assert extent_score(percent) == score
 
