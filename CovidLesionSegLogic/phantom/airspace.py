@@ -1,4 +1,4 @@
-"""The lungs: aerated tissue, opacities, fissures, vessels and airways."""
+"""The lungs: aerated tissue, opacities, fibrosis, fissures, vessels and airways."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.phantom.canvas import BLOOD, Canvas
+from CovidLesionSegLogic.phantom.central import central_airways
+from CovidLesionSegLogic.phantom.fibrosis import scarred
 from CovidLesionSegLogic.phantom.fields import polyline
 from CovidLesionSegLogic.phantom.grid import Array, Points, share
 from CovidLesionSegLogic.phantom.lesions import opacity
 from CovidLesionSegLogic.phantom.patient import Patient
+from CovidLesionSegLogic.phantom.traction import traction
 
 
 def lungs(
@@ -17,13 +20,14 @@ def lungs(
     patient: Patient,
     mediastinum: Array,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Parenchyma, opacities, fissures and vessels.
+    """Parenchyma, opacities, fibrosis, fissures and vessels.
 
     Returns
     -------
     lungs, lesions
         (z, y, x) uint8 labels of the block: a voxel belongs where more than half of it lies in
-        the lung, and has an opacity where that replaces more than half of the air.
+        the lung, and has an opacity where that replaces more than half of the air, or fibrosis
+        where that is more than half of it.
     """
     block, chest = canvas.block, patient.chest
     labels = np.zeros(block.shape, np.uint8)
@@ -41,8 +45,14 @@ def lungs(
     tissue += o.ggo * np.maximum(o.hu - tissue, 0.0)
     solid = np.clip(12.0 + 22.0 * patient.noise(q, 8.0, 61.0), -95.0, 40.0)
     tissue += o.solid * (solid - tissue)
+    aerated = 1.0 - o.solid
+    fibrous = np.zeros(q.shape, np.float32)
+    if patient.scars:
+        fibrous, density = scarred(patient.scars, block, q, patient.noise)
+        tissue += fibrous * (density - tissue)
+        aerated *= 1.0 - fibrous
     fissure = _fissures(canvas, patient, inside)
-    tissue += fissure * (1.0 - o.solid) * 260.0
+    tissue += fissure * aerated * 260.0
     vessels = patient.trees.vessels.cover(block)[inside]
     tissue += vessels * np.maximum(BLOOD - tissue, 0.0)
     bronchi = patient.trees.airways
@@ -54,6 +64,7 @@ def lungs(
     most = weight > 0.5
     sides[inside] = most * np.where(chest.is_left(q), 2, 1).astype(np.uint8)
     label = np.where(o.solid > 0.5, 2, np.where(o.ggo > 0.5, 1, 0)).astype(np.uint8)
+    label[fibrous > 0.5] = 3
     labels[inside] = label * most
     return sides, labels
 
@@ -70,6 +81,8 @@ def _fissures(canvas: Canvas, patient: Patient, inside: NDArray[np.bool_]) -> Ar
     """Share of each voxel within the 0.8 mm thin fissures."""
     block, chest = canvas.block, patient.chest
     p = block.points
+    if patient.scars:
+        p = _before_traction(patient, p)
     oblique = np.broadcast_to(chest.oblique_fissure(p), p.shape)
     d, depth = block.surface(oblique)
     d, depth = d[inside], depth[inside]
@@ -83,9 +96,17 @@ def _fissures(canvas: Canvas, patient: Patient, inside: NDArray[np.bool_]) -> Ar
     return np.clip(total, 0.0, 0.8).astype(np.float32)
 
 
+def _before_traction(patient: Patient, p: Points) -> Points:
+    """About where fibrosis has drawn the tissue at ``p`` from."""
+    xyz = np.stack(np.broadcast_arrays(p.x, p.y, p.z), axis=-1).reshape(-1, 3)
+    moved, _ = traction(patient.scars, xyz, patient.noise)
+    x, y, z = (2.0 * xyz - moved).astype(np.float32).T.reshape(3, *p.shape)
+    return Points(x, y, z)
+
+
 def airways(canvas: Canvas, patient: Patient) -> None:
     """Trachea and main bronchi, drawn as one so that no wall crosses a lumen."""
-    tubes = list(patient.chest.airways().values())
+    tubes = list(central_airways().values())
     nodes = np.concatenate([path for path, _ in tubes])
     found = canvas.box(nodes.min(axis=0) - 14.0, nodes.max(axis=0) + 14.0)
     if found is None:

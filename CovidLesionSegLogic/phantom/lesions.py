@@ -58,10 +58,10 @@ def place_lesions(chest: Chest, severity: str, rng: np.random.Generator) -> list
     side = 1.0 if rng.random() < 0.5 else -1.0
     while len(lesions) < count:
         side = -side
-        centre = _subpleural(chest, side, rng)
+        centre = subpleural(chest, side, rng)
         size = float(rng.uniform(small, large))
         central = rng.random() < 0.12
-        inwards = _inwards(chest, centre)
+        inwards = inwards_at(chest, centre)
         centre = centre + inwards * size * (0.9 if central else rng.uniform(0.0, 0.35))
         across = np.cross(inwards, rng.normal(size=3))
         across /= np.linalg.norm(across)
@@ -81,7 +81,7 @@ def place_lesions(chest: Chest, severity: str, rng: np.random.Generator) -> list
     return lesions
 
 
-def _subpleural(chest: Chest, side: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def subpleural(chest: Chest, side: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """A place 2-12 mm below the outer pleura, likelier at the back and the bases."""
     while True:
         xyz = rng.uniform([25.0, -80.0, -115.0], [140.0, 82.0, 100.0], (256, 3))
@@ -95,7 +95,7 @@ def _subpleural(chest: Chest, side: float, rng: np.random.Generator) -> NDArray[
             return xyz[rng.choice(len(xyz), p=weight / weight.sum())]
 
 
-def _inwards(chest: Chest, at: NDArray[np.float64]) -> NDArray[np.float64]:
+def inwards_at(chest: Chest, at: NDArray[np.float64]) -> NDArray[np.float64]:
     """Unit vector from the pleura into the lung."""
     steps = np.concatenate([np.eye(3), -np.eye(3)]) * 2.0 + at
     f = chest.lungs(Points(*steps.T.astype(np.float32))).astype(float)

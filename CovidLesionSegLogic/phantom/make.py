@@ -29,7 +29,8 @@ class Phantom:
     ct
         HU, int16.
     lesions
-        (z, y, x) uint8 on the CT's grid: 0 background, 1 ground-glass opacity, 2 consolidation.
+        (z, y, x) uint8 on the CT's grid: 0 background, 1 ground-glass opacity, 2 consolidation,
+        3 fibrosis.
     lungs
         (z, y, x) uint8 on the CT's grid: 0 background, 1 right lung, 2 left lung.
     """
@@ -46,6 +47,7 @@ def make_phantom(
     seed: int = 0,
     lesions: bool = True,
     severity: str = "moderate",
+    fibrosis: bool = False,
     direction: ArrayLike | None = None,
     origin: Vector3 | None = None,
     noise_hu: float = 12.0,
@@ -69,6 +71,9 @@ def make_phantom(
         False makes the same patient healthy.
     severity
         "none", "mild", "moderate" or "severe": number and size of the opacities.
+    fibrosis
+        Add the fibrosis that goes with the severity, label 3: always in severe disease, seldom
+        in mild or moderate. The opacities are the same, but for what the fibrosis replaces.
     direction
         (3, 3), columns are the unit vectors of i, j, k in LPS; any orthonormal matrix.
     origin
@@ -90,7 +95,8 @@ def make_phantom(
         raise RequestError(f"noise_hu must be 0 or more, not {noise_hu}")
     if int(seed) != seed or seed < 0:
         raise RequestError(f"seed must be a whole number from 0, not {seed}")
-    patient = draw_patient(int(seed), severity if lesions else "none")
+    severity = severity if lesions else "none"
+    patient = draw_patient(int(seed), severity, fibrosis=fibrosis)
     rng = np.random.default_rng([int(seed), 6])
     array = np.empty(grid.shape, np.int16)
     labels = np.zeros(grid.shape, np.uint8)
@@ -113,7 +119,8 @@ def make_phantom(
         spacing=tuple(grid.spacing),
         direction=grid.direction,
         name=f"phantom-{seed}",
-        source={"format": "phantom", "seed": seed, "severity": severity if lesions else "none"},
+        source={"format": "phantom", "seed": seed, "severity": severity}
+        | ({"fibrosis": True} if fibrosis else {}),
     )
     return Phantom(ct, labels, lungs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from CovidLesionSegLogic.phantom.canvas import BLOOD, MUSCLE, Canvas
+from CovidLesionSegLogic.phantom.central import great_vessels
 from CovidLesionSegLogic.phantom.fields import ellipsoid, polyline, smooth_max
 from CovidLesionSegLogic.phantom.grid import Array, share
 from CovidLesionSegLogic.phantom.patient import Patient
@@ -71,7 +72,7 @@ def mediastinum(canvas: Canvas, patient: Patient) -> Array:
         heart = chest.heart(p)
         texture = 4.0 * noise(canvas.block.inner[window], 14.0, 41.0)
         canvas.organ(smooth_max(heart, 0.6 * chest.diaphragm(p), 4.0), BLOOD + texture, window)
-    for name, (path, radii) in chest.great_vessels().items():
+    for name, (path, radii) in great_vessels().items():
         margin = float(radii.max()) + 4.0
         found = canvas.box(path.min(axis=0) - margin, path.max(axis=0) + margin)
         if found is None:

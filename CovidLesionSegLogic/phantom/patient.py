@@ -8,9 +8,11 @@ from functools import lru_cache
 import numpy as np
 
 from CovidLesionSegLogic.phantom.anatomy import HEIGHTS, Chest, Habitus
+from CovidLesionSegLogic.phantom.fibrosis import Scar, place_scars
 from CovidLesionSegLogic.phantom.fields import Noise, Profile
 from CovidLesionSegLogic.phantom.lesions import Lesion, place_lesions
 from CovidLesionSegLogic.phantom.skeleton import Skeleton
+from CovidLesionSegLogic.phantom.traction import drawn
 from CovidLesionSegLogic.phantom.trees import LungTrees, make_trees
 
 
@@ -22,6 +24,7 @@ class Patient:
     skeleton: Skeleton
     trees: LungTrees
     lesions: list[Lesion]
+    scars: list[Scar]
     noise: Noise
     muscle: Profile
     lung_hu: float
@@ -39,6 +42,7 @@ class Patient:
             skeleton=Skeleton.of(chest, bones),
             trees=make_trees(chest, lungs),
             lesions=[],
+            scars=[],
             noise=Noise(texture),
             muscle=muscle,
             lung_hu=float(body.uniform(-895.0, -868.0)),
@@ -53,9 +57,15 @@ def _healthy(seed: int) -> Patient:
     return Patient.draw(seed)
 
 
-def draw_patient(seed: int, severity: str) -> Patient:
-    """The patient of ``seed`` with the opacities of ``severity``."""
+@lru_cache(maxsize=4)
+def draw_patient(seed: int, severity: str, *, fibrosis: bool = False) -> Patient:
+    """The patient of ``seed`` with the opacities of ``severity``, and its fibrosis if wanted."""
     patient = _healthy(seed)
-    # A stream of its own, so that the anatomy is the same whatever the severity.
-    rng = np.random.default_rng([seed, 5])
-    return replace(patient, lesions=place_lesions(patient.chest, severity, rng))
+    # Streams of their own: the anatomy is the same whatever the severity, and the opacities are
+    # the same with and without fibrosis.
+    lesions = place_lesions(patient.chest, severity, np.random.default_rng([seed, 5]))
+    if not fibrosis:
+        return replace(patient, lesions=lesions)
+    scars = place_scars(patient.chest, severity, np.random.default_rng([seed, 7]))
+    trees = drawn(patient.trees, scars, patient.noise) if scars else patient.trees
+    return replace(patient, lesions=lesions, scars=scars, trees=trees)
