@@ -64,6 +64,27 @@ def res2net50d() -> Shapes:
     return shapes | _linear("fc", 1000, 2048)
 
 
+def seresnet34() -> Shapes:
+    """timm ``seresnet34``: squeeze to a sixteenth of the channels, at least 8, by convolutions."""
+    shapes: Shapes = {"conv1.weight": (64, 3, 7, 7)} | _norm("bn1", 64)
+    inputs = 64
+    for stage, (planes, blocks) in enumerate(zip(PLANES, BLOCKS, strict=True), start=1):
+        squeezed = max(8, planes // 16)
+        for block in range(blocks):
+            p = f"layer{stage}.{block}"
+            shapes |= {f"{p}.conv1.weight": (planes, inputs, 3, 3)} | _norm(f"{p}.bn1", planes)
+            shapes |= {f"{p}.conv2.weight": (planes, planes, 3, 3)} | _norm(f"{p}.bn2", planes)
+            shapes |= {f"{p}.se.fc1.weight": (squeezed, planes, 1, 1)}
+            shapes |= {f"{p}.se.fc1.bias": (squeezed,)}
+            shapes |= {f"{p}.se.fc2.weight": (planes, squeezed, 1, 1)}
+            shapes |= {f"{p}.se.fc2.bias": (planes,)}
+            if inputs != planes:
+                shapes[f"{p}.downsample.0.weight"] = (planes, inputs, 1, 1)
+                shapes |= _norm(f"{p}.downsample.1", planes)
+            inputs = planes
+    return shapes | _linear("fc", 1000, 512)
+
+
 def vgg16() -> Shapes:
     """torchvision ``vgg16``: the numbers count convolutions, ReLUs and poolings."""
     shapes: Shapes = {}

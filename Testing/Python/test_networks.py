@@ -29,7 +29,7 @@ class LargestTensor(TorchDispatchMode):
 
 
 def test_unknown_network_names_the_known_ones():
-    with pytest.raises(ValueError, match="refnet, lungnet"):
+    with pytest.raises(ValueError, match="refnet, coarse-refine, lungnet"):
         build_network({"network": "nonsense"})
     with pytest.raises(ValueError, match="inf-net"):
         build_peer({"network": "nonsense"})

@@ -20,6 +20,10 @@ def peer(name, **options):
     return build_peer, {"network": name, **options}
 
 
+def coarse_refine(**options):
+    return build_network, {"network": "coarse-refine", **options}
+
+
 NO_EDGE = {"edge": False}
 # Network; parameters; GMAC at 352 x 352.
 COSTS = [
@@ -36,7 +40,18 @@ COSTS = [
     (refnet(context=False), 33_463_276, 12.37),
     (refnet(attention=None), 47_704_371, 21.39),
     (refnet(**NO_EDGE), 48_030_388, 21.48),
+    (coarse_refine(), 26_730_298, 25.31),
+    (coarse_refine(n_classes=2), 26_732_028, 25.45),
+    (coarse_refine(n_classes=2, gate=True), 26_733_054, 25.45),
+    (coarse_refine(n_classes=3), 26_733_758, 25.60),
+    (coarse_refine(n_classes=2, aspp=False), 25_473_148, 25.26),
+    (coarse_refine(n_classes=2, refinement=False), 26_183_226, 11.47),
+    (coarse_refine(n_classes=2, refinement=False, aspp=False), 25_064_314, 11.34),
+    (coarse_refine(n_classes=2, encoder="resnet50"), 30_187_204, 27.01),
+    (coarse_refine(n_classes=2, encoder="vgg16"), 20_172_228, 62.34),
     (peer("unet"), 7_849_601, 26.38),
+    (peer("unet", n_classes=3), 7_849_667, 26.38),
+    (peer("unet++", n_classes=3), 9_159_747, 65.21),
     (peer("unet++"), 9_159_681, 65.20),
     (peer("unet++", deep_supervision=True), 9_159_780, 65.21),
     (peer("attention-unet"), 8_722_169, 31.45),
@@ -63,10 +78,10 @@ def on_meta(build, spec):
         return build(spec).eval()
 
 
-def gmac(network) -> float:
+def gmac(network, channels: int = 3, size: int = SIZE) -> float:
     """Multiply-accumulates of convolutions and matrix products for one image, in 10^9."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.empty(1, 3, SIZE, SIZE, device="meta"))
+        network(torch.empty(1, channels, size, size, device="meta"))
     return counter.get_total_flops() / 2e9
 
 
@@ -92,3 +107,13 @@ def test_parameters_fit_the_published_ones(name, millions, tolerance):
 def test_inf_net_has_the_published_size_but_for_a_classifier_it_never_uses():
     count = parameter_count(on_meta(build_peer, {"network": "inf-net"}))
     assert count + CLASSIFIER == pytest.approx(33.122e6, rel=2e-5)
+
+
+def test_coarse_refine_network_at_512():
+    """The refinement is a fiftieth of the parameters and more than half of the arithmetic."""
+    network = on_meta(*coarse_refine())
+    assert gmac(network, size=512) == pytest.approx(53.54, rel=2e-3)
+    assert gmac(network.refinement, 1, 512) == pytest.approx(29.27, rel=2e-3)
+    assert parameter_count(network.refinement) == 547_649
+    # What a slice costs that the gate does not let through: 64 % less.
+    assert gmac(network.encode, size=512) == pytest.approx(19.14, rel=2e-3)

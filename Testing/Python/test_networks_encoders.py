@@ -15,6 +15,7 @@ from CovidLesionSegLogic.networks.encoders import ENCODERS, build_encoder
 from CovidLesionSegLogic.networks.peers.densenet import DenseNet161
 from CovidLesionSegLogic.networks.res2net import Res2NetBlock
 from CovidLesionSegLogic.networks.resnet import ResNet50
+from CovidLesionSegLogic.networks.seresnet import SEBasicBlock
 from CovidLesionSegLogic.networks.vgg import VGG16
 
 ALL: dict[str, Callable[[], Encoder]] = {**ENCODERS, "densenet161": DenseNet161}
@@ -22,6 +23,7 @@ ALL: dict[str, Callable[[], Encoder]] = {**ENCODERS, "densenet161": DenseNet161}
 PUBLIC = [
     ("resnet50", public_layouts.resnet50, 25_557_032, 2_049_000),
     ("res2net50", public_layouts.res2net50d, 25_720_000, 2_049_000),
+    ("seresnet34", public_layouts.seresnet34, 21_960_416, 513_000),
     ("vgg16", public_layouts.vgg16, 138_357_544, 123_642_856),
     ("densenet161", public_layouts.densenet161, 28_681_000, 2_209_000),
 ]
@@ -129,8 +131,21 @@ def test_res2net_splits_are_chained_after_the_first_block():
     torch.testing.assert_close(seen[0], torch.relu(first[0]) + second_split)
 
 
+def test_squeeze_and_excitation_weighs_the_residual_before_it_is_added():
+    block = SEBasicBlock(32, 32, 1).eval()
+    x = torch.rand(2, 32, 8, 8)
+    with torch.inference_mode():
+        y = block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(x)))))
+        squeezed = torch.relu(block.se.fc1.weight[..., 0, 0] @ y.mean((2, 3)).T)
+        weight = torch.sigmoid(block.se.fc2.weight[..., 0, 0] @ squeezed).T
+        expected = torch.relu(weight[..., None, None] * y + x)
+        torch.nn.init.zeros_(block.se.fc1.bias)
+        torch.nn.init.zeros_(block.se.fc2.bias)
+        torch.testing.assert_close(block(x), expected)
+
+
 def test_unknown_encoder_names_the_known_ones():
-    with pytest.raises(ValueError, match="resnet50, res2net50, vgg16"):
+    with pytest.raises(ValueError, match="resnet50, res2net50, seresnet34, vgg16"):
         build_encoder("nonsense")
     with pytest.raises(ValueError, match="vgg16"):
         build_network({"network": "refnet", "encoder": "nonsense"})

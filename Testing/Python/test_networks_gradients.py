@@ -21,6 +21,7 @@ PEER_SPECS = [
     {"network": "unet", "width": 4},
     {"network": "unet++", "width": 4},
     {"network": "unet++", "width": 4, "deep_supervision": True},
+    {"network": "unet++", "width": 4, "deep_supervision": True, "n_classes": 3},
     {"network": "attention-unet", "width": 4},
     {"network": "gated-unet"},
     {"network": "dense-unet"},

@@ -47,6 +47,56 @@ def test_maps_and_prediction(spec, strides):
     assert network.n_classes == 1
 
 
+SEVERAL = [
+    {"network": "unet", "width": 2},
+    {"network": "unet++", "width": 2},
+    {"network": "unet++", "width": 2, "deep_supervision": True},
+    {"network": "attention-unet", "width": 2},
+    {"network": "gated-unet"},
+    {"network": "dense-unet"},
+]
+
+
+@pytest.mark.parametrize("spec", SEVERAL, ids=lambda spec: "-".join(map(str, spec.values())))
+def test_several_classes_change_the_maps_and_nothing_else(spec):
+    one, three = on_meta(spec), on_meta(spec | {"n_classes": 3})
+    x = torch.empty(2, 3, 96, 64, device="meta")
+    assert all(m.shape == (2, 3, 96, 64) for m in three(x).values())
+    assert three(x).keys() == one(x).keys()
+    assert three.predict_logits(x).shape == (2, 3, 96, 64)
+    assert (one.n_classes, three.n_classes) == (1, 3)
+    shapes = ({k: v.shape for k, v in n.state_dict().items()} for n in (one, three))
+    before, after = shapes
+    assert before.keys() == after.keys()
+    changed = {name for name, shape in before.items() if shape != after[name]}
+    assert changed == {name for name in before if name.startswith("head")}
+
+
+def test_several_classes_are_predicted_by_themselves():
+    """The map of a class does not depend on the weights of another class's map."""
+    spec = {"network": "unet++", "width": 2, "deep_supervision": True, "n_classes": 2}
+    network = build_peer(spec).eval()
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        before = network.predict_logits(x)
+        for head in network.heads.values():
+            head.weight[1] += 1.0
+        after = network.predict_logits(x)
+    torch.testing.assert_close(after[:, 0], before[:, 0])
+    assert not torch.allclose(after[:, 1], before[:, 1])
+
+
+@pytest.mark.parametrize("spec", SEVERAL, ids=lambda spec: spec["network"])
+def test_no_class_is_refused(spec):
+    with pytest.raises(ValueError, match="n_classes must be at least 1"):
+        build_peer(spec | {"n_classes": 0})
+
+
+def test_inf_net_knows_one_class_only():
+    with pytest.raises(TypeError, match="n_classes"):
+        build_peer({"network": "inf-net", "n_classes": 3})
+
+
 @pytest.mark.parametrize("name", PEERS)
 def test_sizes_that_do_not_divide_are_refused(name):
     with pytest.raises(ValueError, match="multiples of"):

@@ -1,4 +1,7 @@
-"""The networks that the Ref-Net paper compares with (Table 1), for development and tables only.
+"""The networks that the papers compare with, for development and tables only.
+
+All six stand in the Ref-Net paper (Table 1), U-Net and U-Net++ also in the coarse-refine paper
+(Table 4), there with three classes: all but Inf-Net take ``n_classes``.
 
 A model card never names one of these: ``networks.build_network`` does not build them.
 Each gives a mapping of logits from ``forward`` and one map at the input's size from

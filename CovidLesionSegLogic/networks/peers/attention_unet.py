@@ -35,10 +35,12 @@ class AttentionUNet(Peer):
     ----------
     width
         Channels of the finest level; each level below doubles them.
+    n_classes
+        Lesion classes, one in the tables.
     """
 
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
+    def __init__(self, width: int = 32, *, n_classes: int = 1) -> None:
+        super().__init__(n_classes)
         channels = level_channels(width)
         self.encoder = ContractingPath(channels)
         self.up = nn.ModuleList(
@@ -47,11 +49,11 @@ class AttentionUNet(Peer):
         )
         self.gates = nn.ModuleList(AdditiveGate(c) for c in channels[-2::-1])
         self.merge = nn.ModuleList(double_conv(2 * c, c) for c in channels[-2::-1])
-        self.head = nn.Conv2d(width, self.n_classes, 1)
+        self.head = nn.Conv2d(width, n_classes, 1)
         initialise(self)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits {"m1": (B, 1, H, W)} for a normalised image (B, 3, H, W)."""
+        """Logits {"m1": (B, n_classes, H, W)} for a normalised image (B, 3, H, W)."""
         check_input(x, 16)
         *skips, y = self.encoder(x)
         for up, gate, merge, skip in zip(

@@ -18,21 +18,26 @@ class DenseUNet(Peer):
     The skips are the features the additions' sizes call for; only the deepest pair differs (2208
     and 2112 channels). The missing channels of that skip are taken as zero, our reading: a learnt
     1x1 projection would add 4.7 M parameters, and the tables of Inf-Net state 45.08 M.
+
+    Parameters
+    ----------
+    n_classes
+        Lesion classes, one in the tables.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, n_classes: int = 1) -> None:
+        super().__init__(n_classes)
         self.encoder = DenseNet161()
         self.up = nn.ModuleList(
             conv_bn_relu(before, after, 3)
             for before, after in zip((self.encoder.channels[-1], *STEPS[:-1]), STEPS, strict=True)
         )
-        self.head = nn.Conv2d(STEPS[-1], self.n_classes, 1)
+        self.head = nn.Conv2d(STEPS[-1], n_classes, 1)
         for module in (self.up, self.head):
             initialise(module)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits {"m1": (B, 1, H, W)} for a normalised image (B, 3, H, W)."""
+        """Logits {"m1": (B, n_classes, H, W)} for a normalised image (B, 3, H, W)."""
         check_input(x, self.encoder.strides[-1])
         *skips, y = self.encoder(x)
         for i, block in enumerate(self.up):

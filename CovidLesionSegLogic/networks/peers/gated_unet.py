@@ -45,10 +45,12 @@ class GatedUNet(Peer):
     ----------
     width
         Channels of the finest level; each level below doubles them.
+    n_classes
+        Lesion classes, one in the tables.
     """
 
-    def __init__(self, width: int = 4) -> None:
-        super().__init__()
+    def __init__(self, width: int = 4, *, n_classes: int = 1) -> None:
+        super().__init__(n_classes)
         channels = level_channels(width)
         lows, highs = channels[-2::-1], channels[:0:-1]
         self.encoder = ContractingPath(channels)
@@ -61,11 +63,11 @@ class GatedUNet(Peer):
             for low, high in zip(lows, highs, strict=True)
         )
         self.merge = nn.ModuleList(double_conv(2 * low, low) for low in lows)
-        self.head = nn.Conv2d(width, self.n_classes, 1)
+        self.head = nn.Conv2d(width, n_classes, 1)
         initialise(self)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits {"m1": (B, 1, H, W)} for a normalised image (B, 3, H, W)."""
+        """Logits {"m1": (B, n_classes, H, W)} for a normalised image (B, 3, H, W)."""
         check_input(x, 16)
         finest, *skips, y = self.encoder(x)
         signal = self.signal(y)

@@ -71,6 +71,8 @@ class ReverseAttention(nn.Module):
 class InfNet(Peer):
     """Parallel partial decoder, edge attention, and three cascaded reverse attentions.
 
+    One lesion class only: each reverse attention looks away from one map.
+
     Parameters
     ----------
     encoder, encoder_options

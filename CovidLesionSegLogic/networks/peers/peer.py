@@ -13,13 +13,29 @@ LEVELS = 5
 
 
 class Peer(SegmentationNetwork):
-    """One lesion class; ``forward`` gives logits by name, ``final`` names the prediction."""
+    """``forward`` gives logits by name, ``final`` names the prediction.
 
-    n_classes = 1
+    Parameters
+    ----------
+    n_classes
+        Lesion classes, a map with a sigmoid of its own for each.
+
+    Raises
+    ------
+    ValueError
+        There is no class.
+    """
+
     final = "m1"
 
+    def __init__(self, n_classes: int = 1) -> None:
+        super().__init__()
+        if n_classes < 1:
+            raise ValueError(f"n_classes must be at least 1, not {n_classes}")
+        self.n_classes = n_classes
+
     def predict_logits(self, x: Tensor) -> Tensor:
-        """Logits (B, 1, H, W) of the final map, upsampled to the input where it is smaller."""
+        """Logits (B, n_classes, H, W) of the final map, upsampled where it is smaller."""
         return resize_like(self(x)[self.final], x)
 
 

@@ -22,10 +22,14 @@ class UNetPlusPlus(Peer):
     deep_supervision
         Supervise the finest level's four nodes ("m4" to "m1", the last one the deepest decoder);
         the prediction is then their mean, the original's accurate mode. Off as in the tables.
+    n_classes
+        Lesion classes; every supervised node has a map for each.
     """
 
-    def __init__(self, width: int = 32, *, deep_supervision: bool = False) -> None:
-        super().__init__()
+    def __init__(
+        self, width: int = 32, *, deep_supervision: bool = False, n_classes: int = 1
+    ) -> None:
+        super().__init__(n_classes)
         channels = level_channels(width)
         self.encoder = ContractingPath(channels)
         self.columns = nn.ModuleList(
@@ -38,12 +42,12 @@ class UNetPlusPlus(Peer):
         self.deep_supervision = deep_supervision
         supervised = range(1, LEVELS) if deep_supervision else (LEVELS - 1,)
         self.heads = nn.ModuleDict(
-            {str(column): nn.Conv2d(width, self.n_classes, 1) for column in supervised}
+            {str(column): nn.Conv2d(width, n_classes, 1) for column in supervised}
         )
         initialise(self)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits (B, 1, H, W) by name for a normalised image (B, 3, H, W)."""
+        """Logits (B, n_classes, H, W) by name for a normalised image (B, 3, H, W)."""
         check_input(x, 16)
         rows = [[feature] for feature in self.encoder(x)]
         for column in self.columns:
@@ -58,5 +62,5 @@ class UNetPlusPlus(Peer):
         }
 
     def predict_logits(self, x: Tensor) -> Tensor:
-        """Logits (B, 1, H, W): the mean over the supervised nodes."""
+        """Logits (B, n_classes, H, W): the mean over the supervised nodes."""
         return torch.stack(list(self(x).values())).mean(0)
