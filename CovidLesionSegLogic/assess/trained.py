@@ -13,6 +13,13 @@ import torch
 from CovidLesionSegLogic.assess import intervals
 from CovidLesionSegLogic.assess.evaluate_slices import soft_map
 from CovidLesionSegLogic.assess.slices import score_slice, to_grey
+from CovidLesionSegLogic.assess.trained_classes import (
+    BY_CLASS,
+    BY_GATE,
+    measure_classes,
+    measure_gate,
+    rounded,
+)
 from CovidLesionSegLogic.engine import Cancel, Progress, no_progress
 from CovidLesionSegLogic.learn.own import TrainOptions, train_own
 from CovidLesionSegLogic.learn.sources import Slice
@@ -33,14 +40,25 @@ def train_and_measure(
     """Train, write the model, measure it on its validation slices and add that to its card.
 
     The stages of :func:`~CovidLesionSegLogic.learn.own.train_own`, then "evaluate"; raises what
-    that raises.
+    that raises. Ref-Net is measured by its published protocol, the coarse-refine network by class
+    (:func:`~CovidLesionSegLogic.assess.trained_classes.measure_classes`), a gate by slice.
     """
     cancel = cancel or Cancel()
     trained = train_own(options, progress=progress, cancel=cancel, notice=notice)
-    figures = measure_slices(
-        trained.card, trained.validation, device=trained.device, progress=progress, cancel=cancel
-    )
-    card = replace(trained.card, validation={PER_PATIENT: figures, "note": CAVEAT})
+    refnet = options.network == "refnet"
+    measure = measure_slices if refnet else measure_classes
+    figures: dict[str, Any] = {
+        PER_PATIENT if refnet else BY_CLASS: measure(
+            trained.card,
+            trained.validation,
+            device=trained.device,
+            progress=progress,
+            cancel=cancel,
+        )
+    }
+    if trained.gate is not None and trained.card.gate is not None:
+        figures[BY_GATE] = measure_gate(trained.card.gate, trained.gate, trained.validation)
+    card = replace(trained.card, validation=figures | {"note": CAVEAT})
     card.to_json(trained.folder / f"{card.name}.json")
     return card
 
@@ -87,15 +105,5 @@ def measure_slices(
     result: dict[str, Any] = {"patients": len(rows), "slices": len(slices)}
     for name in dict.fromkeys(name for row in rows.values() for name in row):
         values = [float(np.mean(row[name])) if name in row else None for row in rows.values()]
-        result[name] = _rounded(intervals.mean_interval(values, counts))
+        result[name] = rounded(intervals.mean_interval(values, counts))
     return result
-
-
-def _rounded(found: intervals.Interval) -> dict[str, Any]:
-    """Value, 95 % interval and the patients it rests on."""
-
-    def short(value: float | None) -> float | None:
-        return None if value is None else round(value, 4)
-
-    limits = [short(found.low), short(found.high)]
-    return {"value": short(found.value), "95 % interval": limits, "patients": found.n}

@@ -21,6 +21,7 @@ STAGE_NAMES = {
     "check": "Checking the files",
     "evaluate": "Evaluating",
     "train": "Training",
+    "features": "Training the gate",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ examples:
   covid-lesion-seg train --images images --masks masks -o my_model
   covid-lesion-seg train --images images --masks masks --patient '^(p[0-9]+)_' -o my_model
   covid-lesion-seg train --ct 'data/*_ct.nii.gz' --lesion 'data/*_lesion.nii.gz' -o my_model
+  covid-lesion-seg train --network coarse-refine --gate --images images --masks classes \
+      --classes 'ground-glass opacity,consolidation,fibrosis' -o my_model
   COVIDLESIONSEG_MODELS=my_model covid-lesion-seg segment scan.nii.gz -o out --model refnet-own
+
+With several classes a mask holds their values, 0 for the background and 255 for lesion of unnamed
+class, as an 8-bit PNG or a label volume.
 
 Pictures are 8-bit grey, seen through a lung window, and pair with their masks by name without
 suffix; volumes pair in sorted order. DIR gets NAME.json and NAME.safetensors, a model to install,
@@ -38,9 +44,6 @@ def add_parser(commands: Any) -> Parser:
         description="Train a lesion model on your own slices or CT volumes.",
         epilog=EPILOG,
     )
-    parser.add_argument(
-        "--model", choices=("refnet",), default="refnet", help="network (default: refnet)"
-    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of 8-bit grey slices")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="folder of their lesion masks")
     for name, what in (
@@ -55,7 +58,8 @@ def add_parser(commands: Any) -> Parser:
         "-o", "--output", type=Path, required=True, metavar="DIR", help="output folder"
     )
     parser.add_argument(
-        "--name", default="refnet-own", help="name of the new model (default: refnet-own)"
+        "--name",
+        help="name of the new model (default: refnet-own or coarse-refine-own, by network)",
     )
     _add_network_options(parser)
     _add_run_options(parser)
@@ -67,16 +71,38 @@ def add_parser(commands: Any) -> Parser:
 
 def _add_network_options(parser: Parser) -> None:
     parser.add_argument(
-        "--start",
+        "--network",
+        "--model",
+        dest="network",
+        choices=("refnet", "coarse-refine"),
         default="refnet",
+        help="refnet: one class (default); coarse-refine: any number of lesion classes",
+    )
+    parser.add_argument(
+        "--classes",
+        type=lambda text: tuple(text.split(",")),
+        metavar="NAME,...",
+        help="with coarse-refine: the lesion classes in the order of their mask values 1, 2, ..., "
+        "or NAME=VALUE for each (default: one, infection)",
+    )
+    parser.add_argument(
+        "--gate",
+        action="store_true",
+        help="with coarse-refine: then train the gate too, the classifier that picks the slices "
+        "to be segmented",
+    )
+    parser.add_argument(
+        "--start",
         metavar="MODEL|FILE|none",
-        help="what the training starts from: an installed model (default: refnet), a file with "
-        "public weights of the encoder (.safetensors, .pth), or none",
+        help="what the training starts from: an installed model (default: that called as the "
+        "network, if there is one), a file with public weights of the encoder (.safetensors, "
+        ".pth), or none",
     )
     parser.add_argument(
         "--encoder",
-        metavar="res2net50|resnet50|vgg16",
-        help="default: that of the model to start from, else res2net50",
+        metavar="res2net50|resnet50|seresnet34|vgg16",
+        help="default: that of the model to start from, else res2net50; with coarse-refine "
+        "seresnet34",
     )
     parser.add_argument(
         "--size",
@@ -93,7 +119,8 @@ def _add_run_options(parser: Parser) -> None:
         choices=("cosine", "published"),
         default="cosine",
         help="cosine: AdamW, warm-up, cosine decay, averaged weights (default); published: the "
-        "paper's, Adam at 1e-4, 100 epochs, batch 2, a tenth of the rate from epoch 50 on",
+        "paper's, Adam at 1e-4, 100 epochs, batch 2, a tenth of the rate from epoch 50 on; with "
+        "coarse-refine Adam at 3e-4, batch 8, up to 200 epochs with early stopping",
     )
     parser.add_argument(
         "--steps",
@@ -105,20 +132,19 @@ def _add_run_options(parser: Parser) -> None:
         "--batch-size",
         type=ranged(int, 0, 10_000, POSITIVE),
         metavar="N",
-        help="slices per step (default: 4; published: 2)",
+        help="slices per step (default: 4; published: 2, coarse-refine 8)",
     )
     parser.add_argument(
         "--learning-rate",
         type=ranged(float, 0, 1, "a rate between 0 and 1"),
         metavar="X",
-        help="peak learning rate (default: 1e-4)",
+        help="peak learning rate (default: 1e-4, coarse-refine 3e-4)",
     )
     parser.add_argument(
         "--scales",
         choices=("three", "one", "fixed"),
-        default="one",
-        help="three: each batch at 0.75, 1 and 1.25 of the size, a step each, as published; one: "
-        "one of these drawn for each batch (default); fixed: the size alone",
+        help="three: each batch at 0.75, 1 and 1.25 of the size, a step each, as published for "
+        "Ref-Net; one: one of these drawn for each batch (default); fixed: the size alone",
     )
     parser.add_argument(
         "--validation",
@@ -156,7 +182,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     from CovidLesionSegLogic.engine.device import require_torch
 
     require_torch()
-    from CovidLesionSegLogic.assess.trained import PER_PATIENT, train_and_measure
+    from CovidLesionSegLogic.assess.trained import train_and_measure
     from CovidLesionSegLogic.learn.own import FOLDER, TrainOptions
 
     options = TrainOptions(
@@ -166,6 +192,9 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         ct=tuple(args.ct),
         lesion=tuple(args.lesion),
         lung=tuple(args.lung),
+        network=args.network,
+        classes=args.classes,
+        gate=args.gate,
         start=args.start,
         encoder=args.encoder,
         name=args.name,
@@ -187,13 +216,9 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         card = train_and_measure(
             options, progress=reporter.progress, cancel=cancel, notice=reporter.warning
         )
-    figures = card.validation[PER_PATIENT]
-    reporter.line(f"{card.name}: measured on validation patients: {figures['patients']}")
-    for name, figure in figures.items():
-        if isinstance(figure, dict):
-            low, high = figure["95 % interval"]
-            interval = "" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
-            reporter.line(f"  {name}: {figure['value']:.3f}{interval}")
+    for what, figures in card.validation.items():
+        if isinstance(figures, Mapping):
+            _tell(reporter, card.name, what, figures)
     reporter.line("Research software, not for clinical use.")
     reporter.done(
         {
@@ -203,3 +228,17 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
         }
     )
     return 0
+
+
+def _tell(reporter: Reporter, name: str, what: str, figures: Mapping[str, Any]) -> None:
+    """One group of measured figures, for people."""
+    reporter.line(f"{name}, {what} (patients: {figures['patients']}):")
+    for key, figure in figures.items():
+        if not isinstance(figure, Mapping):
+            continue
+        value, (low, high) = figure["value"], figure["95 % interval"]
+        if value is None:
+            reporter.line(f"  {key}: nothing to measure it on")
+            continue
+        interval = "" if low is None else f" (95 % interval {low:.3f} to {high:.3f})"
+        reporter.line(f"  {key}: {value:.3f}{interval}")

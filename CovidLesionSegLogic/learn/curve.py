@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def write_curve(rows: Sequence[Mapping[str, float]], path: Path) -> bool:
     Parameters
     ----------
     rows
-        The log: "step", "loss", "score" and other figures.
+        The log: "step", "loss" and the figures of the validation.
 
     Returns
     -------
@@ -34,9 +35,14 @@ def write_curve(rows: Sequence[Mapping[str, float]], path: Path) -> bool:
     steps = [row["step"] for row in rows]
     left.plot(steps, [row["loss"] for row in rows], marker=".")
     left.set(xlabel="step", ylabel="training loss (mean of the last 50)")
-    for name in ("dice", "false_marks"):
-        if all(name in row for row in rows):
-            right.plot(steps, [row[name] for row in rows], marker=".", label=name)
+    if all("validation_loss" in row for row in rows):
+        left.plot(steps, [row["validation_loss"] for row in rows], marker=".", label="validation")
+        left.legend()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for name in names:  # of a network with several classes "dice NAME" each
+        if name in ("dice", "false_marks") or name.startswith("dice "):
+            values = [row.get(name, math.nan) for row in rows]
+            right.plot(steps, values, marker=".", label=name)
     right.set(xlabel="step", ylabel="validation", ylim=(0, 1))
     right.legend()
     for axes in (left, right):

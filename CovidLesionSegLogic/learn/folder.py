@@ -15,21 +15,30 @@ from numpy.typing import NDArray
 from CovidLesionSegLogic.engine import Cancel, Progress, no_progress
 from CovidLesionSegLogic.errors import InputError, RequestError
 
+from .class_values import ClassValues
+from .pictures import SMALLEST, Unusable, read_class_mask, read_image, read_mask
 from .sources import Slice
+
+__all__ = [
+    "FREE_SOURCE",
+    "SMALLEST",
+    "SOURCE",
+    "SUFFIXES",
+    "Problems",
+    "Unusable",
+    "listed",
+    "load_folder",
+    "patient_rule",
+    "read_image",
+    "read_mask",
+]
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 SOURCE, FREE_SOURCE = "own", "own_free"
 """Slices with lesion, and those without."""
-SMALLEST = 32
-# A mask with more grey levels than these has soft borders, or is no mask.
-FEW_LEVELS = 16
 NAMED = 5
-
-
-class Unusable(Exception):  # noqa: N818 - never leaves this room
-    """Why one file cannot be used, and how to mend it, without the file's name."""
 
 
 @dataclass
@@ -88,6 +97,7 @@ def load_folder(
     images: Path,
     masks: Path,
     *,
+    classes: ClassValues | None = None,
     patient: str | None = None,
     progress: Progress = no_progress,
     cancel: Cancel | None = None,
@@ -95,11 +105,11 @@ def load_folder(
 ) -> list[Slice]:
     """Slices from a folder of 8-bit grey images and one of masks, paired by stem, decoded once.
 
-    Lesion is where a mask is over 0; in a mask of more than 16 grey levels (soft borders, JPEG)
-    where it is over half of its largest value.
-
     Parameters
     ----------
+    classes
+        What the values of the masks mean; None: lesion is where a mask is over 0, in a mask of
+        more than 16 grey levels (soft borders, JPEG) where it is over half of its largest value.
     patient
         Regular expression that finds the patient in a file's stem; None: each image is a patient.
     progress
@@ -133,7 +143,7 @@ def load_folder(
     for done, stem in enumerate(stems):
         cancel.check()
         progress("read", done, len(stems))
-        found = _read_pair(ours[stem], theirs[stem], rule(stem), problems)
+        found = _read_pair(ours[stem], theirs[stem], rule(stem), problems, classes)
         if found is not None:
             slices.append(found)
     progress("read", len(stems), len(stems))
@@ -143,6 +153,9 @@ def load_folder(
             f"every mask in {masks} is black, so there is no lesion to learn from: give masks "
             "with lesion over 0"
         )
+    unnamed = classes.unnamed_only(slices) if classes else None
+    if unnamed:
+        problems.sentences.append(f"in {masks} {unnamed}")
     problems.check()
     if black:
         notice(
@@ -178,10 +191,15 @@ def _pictures(folder: Path, problems: Problems) -> dict[str, Path]:
     return found
 
 
-def _read_pair(image: Path, mask: Path, patient: str | None, problems: Problems) -> Slice | None:
+def _read_pair(
+    image: Path, mask: Path, patient: str | None, problems: Problems, classes: ClassValues | None
+) -> Slice | None:
+    def read_lesion(path: Path) -> NDArray[np.uint8]:
+        return read_mask(path) if classes is None else read_class_mask(path, classes)
+
     grey, lesion = (
         _tried(function, path, problems)
-        for function, path in ((read_image, image), (read_mask, mask))
+        for function, path in ((read_image, image), (read_lesion, mask))
     )
     if patient is None:
         problems.add("--patient matches nothing in the name: correct the expression", image.name)
@@ -211,57 +229,3 @@ def _tried(
 
 def _size(picture: NDArray[np.uint8]) -> str:
     return f"{picture.shape[1]} x {picture.shape[0]}"
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """An 8-bit grey image (H, W)."""
-    grey = _decode(path, "use a grey image: colour may hold marks drawn onto the CT")
-    if min(grey.shape) < SMALLEST:
-        raise Unusable(f"it is smaller than {SMALLEST} pixels: give the image at its own size")
-    return grey
-
-
-def read_mask(path: Path) -> NDArray[np.uint8]:
-    """A lesion mask (H, W), 0 or 1."""
-    grey = _decode(path, "save the mask as grey, 0 for the background")
-    counts = np.bincount(grey.ravel(), minlength=256)
-    top = int(grey.max())
-    soft = int(np.count_nonzero(counts)) > FEW_LEVELS
-    # Soft borders and JPEG leave few pixels between the background's grey and the lesion's.
-    if soft and counts[13 : max(13, top - 12)].sum() > 0.1 * grey.size:
-        raise Unusable(
-            "as a mask it has too many grey levels and looks like an image: give a mask that is 0 "
-            "outside lesions (are --images and --masks exchanged?)"
-        )
-    return np.asarray(grey > (top / 2 if soft else 0), np.uint8)
-
-
-def _decode(path: Path, colour_advice: str) -> NDArray[np.uint8]:
-    from skimage import io
-
-    try:
-        array = np.asarray(io.imread(path))
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise Unusable(
-            f"it cannot be read ({reason}) and may be cut off or damaged: export it again"
-        ) from error
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * 255
-    if array.dtype != np.uint8:
-        raise Unusable(
-            f"it has more than 8 bits ({array.dtype.name}): convert it to 8 bits with a lung "
-            "window, or train on volumes (--ct)"
-        )
-    if array.ndim == 3 and array.shape[-1] in (2, 4) and (array[..., -1] == 255).all():
-        array = array[..., :-1]
-    if array.ndim == 3 and array.shape[-1] in (1, 3) and (array == array[..., :1]).all():
-        array = array[..., 0]
-    if array.ndim != 2 or not array.size:
-        what = (
-            "in colour"
-            if array.ndim == 3 and array.shape[-1] == 3
-            else ("transparent or has several pages")
-        )
-        raise Unusable(f"it is {what}: {colour_advice}")
-    return np.ascontiguousarray(array)

@@ -7,8 +7,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.cases import find_cases
 from CovidLesionSegLogic.engine import (
@@ -21,39 +24,40 @@ from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.models import ModelCard, list_models
 from CovidLesionSegLogic.outputs import check_output_folder
 
-from .batches import LesionBatch, LesionBatches, refnet_batch_loss
 from .checkpoint import BEST, LAST
+from .class_values import check_classes_there
 from .curve import write_curve
 from .duplicates import keep_together
 from .export import export_model
-from .folder import FREE_SOURCE, SOURCE, listed, load_folder
+from .folder import listed, load_folder
 from .manifest import SplitManifest, make_split, select
-from .options import FOLDER, SPLIT, TrainOptions
+from .options import COARSE_REFINE, FOLDER, SPLIT, TrainOptions
 from .own_card import card_template
-from .scales import FACTORS, RandomScale, ThreeScales
-from .schedule import Schedule
+from .own_gate import check_gate_slices, export_with_gate
+from .own_recipe import make_recipe, make_schedule
 from .sources import Slice
 from .start import Start, build_start
 from .trainer import Trainer
-from .validation import PatientValidation
 
 __all__ = ["FOLDER", "TrainOptions", "TrainedModel", "train_own"]
 
 logger = logging.getLogger(__name__)
 
-MIXTURE = {SOURCE: 0.8, FREE_SOURCE: 0.2}
-STEPS, LEARNING_RATE = 1000, 1e-4
-
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """What came out: the card (its ``validation`` still to be measured) and the data behind it."""
+    """What came out: the card (its ``validation`` still to be measured) and the data behind it.
+
+    ``gate`` holds the installed gate's probabilities of the validation slices (N,), if there is
+    one; their masks hold 1 to n in the order of the card's classes, 0 and ``UNKNOWN_CLASS``.
+    """
 
     card: ModelCard
     training: list[Slice]
     validation: list[Slice]
     device: torch.device
     folder: Path
+    gate: NDArray[np.float64] | None = None
 
 
 def train_own(
@@ -68,7 +72,7 @@ def train_own(
     Parameters
     ----------
     progress
-        Stages "read" (with "check" and "lungs" for volumes), then "train".
+        Stages "read" (with "check" and "lungs" for volumes), then "train", with a gate "features".
     notice
         Told in a sentence what the user should know.
 
@@ -83,57 +87,106 @@ def train_own(
     """
     cancel = cancel or Cancel()
     output = check_output_folder(options.output)
-    _check_name(options.name, output)
+    _check_name(options.model_name, output)
     device = choose_device(options.device)
     start = build_start(
-        options.start, encoder=options.encoder, size=options.size, seed=options.seed
+        options.started_from,
+        network=options.network,
+        classes=[c.name for c in options.named_classes],
+        encoder=options.encoder,
+        size=options.size,
+        seed=options.seed,
     )
+    if start.note:
+        notice(start.note)
     given = None if options.split is None else SplitManifest.from_json(options.split)
     slices = _load(options, start, device, progress, cancel, notice)
     manifest = given or make_split(
         (s.patient for s in slices), validation_share=options.validation, seed=options.seed
     )
     training, validation = select(slices, manifest)
-    for side, chosen in (("training", training), ("validation", validation)):
-        if not any(s.mask.any() for s in chosen):
-            raise InputError(
-                f"No slice of the {side} patients shows a lesion: choose another --seed or "
-                "--split, or add data."
-            )
-    schedule = _schedule(options, len(training), start.pretrained)
+    _check_sides(options, training, validation, notice)
+    schedule = make_schedule(options, len(training), pretrained=start.pretrained)
+    recipe = make_recipe(options, training, validation, precision=schedule.precision, cancel=cancel)
     folder = output / FOLDER
     if options.restart or not (folder / LAST).exists():
         manifest.to_json(folder / SPLIT)
     trainer = Trainer(
         start.network,
         schedule,
-        make_batch=_batches(options, training),
-        loss=refnet_batch_loss,
-        validate=PatientValidation(
-            validation, size=options.size, precision=schedule.precision, cancel=cancel
-        ),
+        make_batch=recipe.make_batch,
+        loss=recipe.loss,
+        validate=recipe.validate,
         folder=folder,
         freeze_encoder_norm=start.pretrained,
         device=device,
         progress=progress,
         cancel=cancel,
-        record={
-            "split": manifest.to_dict(),
-            "data": _digest(slices),
-            "start": start.story,
-            "architecture": start.architecture,
-            "size": options.size,
-            "batch_size": options.slices_per_step,
-            "scales": options.scales,
-            "seed": options.seed,
-        },
+        record=_record(options, start, manifest, slices),
     )
     trainer.run(restart=options.restart)
     if not write_curve(trainer.log, folder / "learning_curve.png"):
         notice("The learning curve was not drawn, as matplotlib is not installed.")
     template = card_template(options, start, schedule, trainer, training, validation)
-    card = export_model(folder / BEST, template, output)
-    return TrainedModel(card, training, validation, device, output)
+    if not options.gate:
+        card = export_model(folder / BEST, template, output)
+        return TrainedModel(card, training, validation, device, output)
+    card, gate = export_with_gate(
+        folder / BEST,
+        template,
+        output,
+        training,
+        validation,
+        device=device,
+        seed=options.seed,
+        volumes=options.images is None,
+        progress=progress,
+        cancel=cancel,
+    )
+    return TrainedModel(card, training, validation, device, output, gate)
+
+
+def _check_sides(
+    options: TrainOptions,
+    training: Sequence[Slice],
+    validation: Sequence[Slice],
+    notice: Callable[[str], None],
+) -> None:
+    """InputError where a side of the split lacks what is to be learnt."""
+    for side, chosen in (("training", training), ("validation", validation)):
+        if not any(s.mask.any() for s in chosen):
+            raise InputError(
+                f"No slice of the {side} patients shows a lesion: choose another --seed or "
+                "--split, or add data."
+            )
+    if options.class_values is not None:
+        unjudged = check_classes_there(options.named_classes, training, validation)
+        if unjudged:
+            notice(
+                f"No slice of the validation patients shows {' or '.join(unjudged)}: how well "
+                "that is found will not be known."
+            )
+    if options.gate:
+        check_gate_slices(training, validation)
+
+
+def _record(
+    options: TrainOptions, start: Start, manifest: SplitManifest, slices: Sequence[Slice]
+) -> dict[str, Any]:
+    """What the run depends on; not the gate, which is trained when the run is over."""
+    record = {
+        "split": manifest.to_dict(),
+        "data": _digest(slices),
+        "start": start.story,
+        "architecture": start.architecture,
+        "size": options.size,
+        "batch_size": options.slices_per_step,
+        "scales": options.scale_rule,
+        "seed": options.seed,
+    }
+    if options.network == COARSE_REFINE:
+        record["classes"] = [[c.name, c.value] for c in options.named_classes]
+    return record
 
 
 def _check_name(name: str, output: Path) -> None:
@@ -160,6 +213,7 @@ def _load(
             find_cases(options.ct, options.lesion, options.lung or None),
             device=device,
             spec=start.input,
+            classes=options.class_values,
             patient=options.patient,
             progress=progress,
             cancel=cancel,
@@ -168,6 +222,7 @@ def _load(
     slices = load_folder(
         options.images,
         options.masks,
+        classes=options.class_values,
         patient=options.patient,
         progress=progress,
         cancel=cancel,
@@ -178,42 +233,6 @@ def _load(
         pairs = listed([f"{one} and {other}" for one, other in alike])
         notice(f"Near-identical images count as one patient's: {pairs}.")
     return slices
-
-
-def _schedule(options: TrainOptions, slices: int, pretrained: bool) -> Schedule:
-    if options.schedule == "published":
-        per_batch = len(FACTORS) if options.scales == "three" else 1
-        return Schedule.published(
-            slices, batch_size=options.slices_per_step, steps_per_batch=per_batch
-        )
-    steps = options.steps or STEPS
-    try:
-        return Schedule(
-            steps=steps,
-            learning_rate=options.learning_rate or LEARNING_RATE,
-            # What has been learnt already moves less.
-            encoder_factor=0.5 if pretrained else 1.0,
-            warmup=min(100, steps // 10),
-            validate_every=max(1, min(200, steps // 5)),
-            save_every=max(1, min(100, steps // 5)),
-            precision="auto",
-        )
-    except ValueError as error:
-        raise RequestError(f"The schedule cannot be: {error}.") from error
-
-
-def _batches(options: TrainOptions, training: Sequence[Slice]) -> Callable[[int], LesionBatch]:
-    batches = LesionBatches(
-        training,
-        mixture=MIXTURE,
-        batch_size=options.slices_per_step,
-        sizes=(options.size,),
-        seed=options.seed,
-        sampling="epochs" if options.schedule == "published" else "mixture",
-    )
-    if options.scales == "three":
-        return ThreeScales(batches)
-    return RandomScale(batches, seed=options.seed) if options.scales == "one" else batches
 
 
 def _digest(slices: Sequence[Slice]) -> str:

@@ -12,11 +12,19 @@ import torch
 import CovidLesionSegLogic
 from CovidLesionSegLogic.engine import describe_device
 
-from .options import FOLDER, SPLIT, TrainOptions
+from .class_names import card_classes, not_trained
+from .options import FOLDER, REFNET, SPLIT, TrainOptions
 from .schedule import Schedule
 from .sources import Slice
-from .start import Start
+from .start import PAPERS_ENCODERS, Start
 from .trainer import Trainer
+
+TITLES = {"refnet": "Ref-Net", "coarse-refine": "Coarse-refine network"}
+CITATIONS = {
+    "refnet": "Liu et al., COVID-19 CT image segmentation based on improved Res2Net, Medical "
+    "Physics 2022, doi:10.1002/mp.15882",
+    "coarse-refine": "Huang et al., IET Image Processing 2022, doi:10.1049/ipr2.12278",
+}
 
 
 def card_template(
@@ -40,25 +48,25 @@ def card_template(
     if base is not None and base.licence:
         licence += f"; it started from {base.name} {base.version}: {base.licence}"
     details: Mapping[str, Any] = asdict(schedule)
-    infection = {"name": "infection", "label": 1, "threshold": 0.5, "color": [220, 50, 50]}
-    if base is not None:
-        terminology = base.classes[0].terminology
-        infection = asdict(base.classes[0]) | {"threshold": 0.5, "terminology": terminology}
+    same = base is not None and base.architecture["network"] == options.network
+    names = [c.name for c in options.named_classes]
+    missing = [] if options.network == REFNET else not_trained(names)
     return {
-        "name": options.name,
+        "name": options.model_name,
         "version": "1.0.0",
-        "title": f"Ref-Net with the encoder {start.architecture['encoder']}, trained on own data",
+        "title": f"{TITLES[options.network]} with the encoder {_encoder(start)}, trained on own "
+        "data",
         "task": "lesion",
         "architecture": start.architecture,
         "input": asdict(start.input),
-        "classes": [infection],
+        "classes": _classes(options, start),
         "training": {
             "start": start.story,
             "data": f"own {kind}: {census(training)}",
             "validation data": f"{census(validation)} (patients apart; {FOLDER}/{SPLIT})",
             "schedule": {
                 **details,
-                "scales": options.scales,
+                "scales": options.scale_rule,
                 "batch_size": options.slices_per_step,
             },
             "weights": f"of step {trainer.best_step}, best on validation",
@@ -68,11 +76,20 @@ def card_template(
             f"{trainer.precision}",
             "software": f"CovidLesionSeg {CovidLesionSegLogic.__version__}, "
             f"PyTorch {torch.__version__}",
+            **({"not trained": missing} if missing else {}),
         },
         "validation": {},
         "licence": licence,
-        "citation": base.citation
-        if base
-        else "Liu et al., COVID-19 CT image segmentation based on improved Res2Net, Medical "
-        "Physics 2022, doi:10.1002/mp.15882",
+        "citation": base.citation if base and same else CITATIONS[options.network],
     }
+
+
+def _encoder(start: Start) -> str:
+    return str(start.architecture.get("encoder", PAPERS_ENCODERS[start.architecture["network"]]))
+
+
+def _classes(options: TrainOptions, start: Start) -> list[dict[str, Any]]:
+    base = start.card
+    if options.network == REFNET and base is not None:  # trained further with its own class
+        return [asdict(base.classes[0]) | {"threshold": 0.5}]
+    return card_classes(options.named_classes, base.classes if base is not None else ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from CovidLesionSegLogic.networks.encoders import ENCODERS
 from .sources import CROP_MARGIN, CROP_SMALLEST, WINDOW
 
 FILES = (".safetensors", ".pth", ".pt")
-PAPERS_ENCODER = "res2net50"
+PAPERS_ENCODERS = {"refnet": "res2net50", "coarse-refine": "seresnet34"}
+# What of the coarse-refine network does not know the classes.
+CLASSLESS = ("encoder.", "reduce.", "aspp.", "decoder.")
 # What public classifiers have behind the encoder.
 HEADS = ("fc.", "classifier.", "head.", "last_linear.", "pre_logits.")
 
@@ -39,6 +42,8 @@ class Start:
         Where the weights come from, for the model card.
     card
         Of the model that is trained further, if it is one.
+    note
+        What the user should know, a sentence, or empty.
     """
 
     network: SegmentationNetwork
@@ -47,20 +52,33 @@ class Start:
     pretrained: bool
     story: str
     card: ModelCard | None = None
+    note: str = ""
 
 
 def build_start(
-    start: str = DEFAULT_MODEL, *, encoder: str | None = None, size: int = 352, seed: int = 0
+    start: str = DEFAULT_MODEL,
+    *,
+    network: str = "refnet",
+    classes: Sequence[str] = ("infection",),
+    encoder: str | None = None,
+    size: int = 352,
+    seed: int = 0,
 ) -> Start:
     """Build the network and load what it starts from.
 
     Parameters
     ----------
     start
-        Name of an installed Ref-Net model; "none": random weights; a file (.safetensors, .pth,
-        .pt): public weights of the encoder (timm, torchvision), loaded as data only.
+        Name of an installed model: a Ref-Net one, or for "coarse-refine" either (of a Ref-Net
+        model the encoder is taken; of a model with other classes all but what knows them). "none":
+        random weights; a file (.safetensors, .pth, .pt): public weights of the encoder (timm,
+        torchvision), loaded as data only.
+    network
+        "refnet" or "coarse-refine", without a gate.
+    classes
+        Names of the lesion classes, in the order of the masks; Ref-Net has one.
     encoder
-        "res2net50", "resnet50" or "vgg16"; None: the model's own, else the paper's, res2net50.
+        "res2net50", "resnet50", "seresnet34" or "vgg16"; None: the model's own, else the paper's.
     size
         Side of the network's input, a multiple of 32.
     seed
@@ -80,42 +98,93 @@ def build_start(
     is_file = Path(start).suffix.lower() in FILES
     torch.manual_seed(seed)
     if start != "none" and not is_file:
-        return _from_model(start, encoder, size)
-    architecture = {"network": "refnet", "encoder": encoder or PAPERS_ENCODER}
-    network = build_network(architecture)
+        card = get_card(start, "lesion")
+        own = _check_encoder(card, encoder)
+        if network == "refnet":
+            return _refnet_from(card, size)
+        return _coarse_refine_from(card, own, tuple(classes), size)
+    architecture: dict[str, Any] = {"network": network}
+    if network != "refnet":
+        architecture["n_classes"] = len(classes)
+    architecture["encoder"] = encoder or PAPERS_ENCODERS[network]
+    built = build_network(architecture)
     spec = InputSpec(
         size=size, window=WINDOW, crop="lungs", margin=CROP_MARGIN, smallest=CROP_SMALLEST
     )
     if not is_file:
-        return Start(network, architecture, spec, False, "random weights")
+        return Start(built, architecture, spec, False, "random weights")
     path = Path(start).expanduser()
-    _load_encoder(network, read_public_weights(path), path, architecture["encoder"])
+    _load_encoder(built, read_public_weights(path), path, architecture["encoder"])
     story = f"public weights of the encoder, {path.name}"
-    return Start(network, architecture, spec, True, story)
+    return Start(built, architecture, spec, True, story)
 
 
-def _from_model(name: str, encoder: str | None, size: int) -> Start:
-    card = get_card(name, "lesion")
-    own = card.architecture.get("encoder", PAPERS_ENCODER)
-    if card.architecture["network"] != "refnet" or len(card.classes) != 1:
+def _check_encoder(card: ModelCard, encoder: str | None) -> str:
+    """The encoder of a model; RequestError where it has none or not the one asked for."""
+    papers = PAPERS_ENCODERS.get(card.architecture["network"])
+    own = str(card.architecture.get("encoder", papers))
+    if papers is None:
         raise RequestError(
-            f"The model '{name}' is no Ref-Net with one class and cannot be trained further: "
+            f"The model '{card.name}' is of another kind of network and cannot be trained further: "
             "choose another --start."
         )
     if encoder is not None and encoder != own:
         raise RequestError(
-            f"The model '{name}' has the encoder {own}, not {encoder}: leave --encoder out, or "
-            "choose --start none or a file with weights of that encoder."
+            f"The model '{card.name}' has the encoder {own}, not {encoder}: leave --encoder out, "
+            "or choose --start none or a file with weights of that encoder."
+        )
+    return own
+
+
+def _refnet_from(card: ModelCard, size: int) -> Start:
+    if card.architecture["network"] != "refnet" or len(card.classes) != 1:
+        raise RequestError(
+            f"The model '{card.name}' is no Ref-Net with one class and cannot be trained further: "
+            "choose another --start."
         )
     network = load_network(card).requires_grad_(True)
-    return Start(
-        network,
-        dict(card.architecture),
-        replace(card.input, size=size),
-        True,
-        f"the model {card.name} {card.version} (weights {card.weights.sha256[:12]})",
-        card,
-    )
+    spec = replace(card.input, size=size)
+    return Start(network, dict(card.architecture), spec, True, _story(card), card)
+
+
+def _coarse_refine_from(
+    card: ModelCard, encoder: str, classes: tuple[str, ...], size: int
+) -> Start:
+    given = dict(card.architecture)
+    known = tuple(c.name for c in card.classes)
+    if given["network"] == "coarse-refine":
+        architecture = {k: v for k, v in given.items() if k != "gate"} | {"n_classes": len(classes)}
+        parts: tuple[str, ...] = (*CLASSLESS, "head.", "refinement.")
+        note = ""
+        if known != classes:
+            parts = CLASSLESS
+            note = (
+                f"Head and refinement start from random weights, as {card.name} has other classes "
+                f"({', '.join(known)}); encoder, ASPP and decoder are its own."
+            )
+    else:
+        architecture = {"network": "coarse-refine", "n_classes": len(classes), "encoder": encoder}
+        if "encoder_options" in given:
+            architecture["encoder_options"] = given["encoder_options"]
+        parts = ("encoder.",)
+        note = (
+            f"Of {card.name} only the encoder is taken over; the rest starts from random weights."
+        )
+    network = build_network(architecture)
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    kept = {
+        name: value
+        for name, value in load_network(card).state_dict().items()
+        if name.startswith(parts) and shapes.get(name) == value.shape
+    }
+    network.load_state_dict(kept, strict=False)
+    story = f"{_story(card)}. {note}" if note else _story(card)
+    spec = replace(card.input, size=size)
+    return Start(network, architecture, spec, True, story, card, note)
+
+
+def _story(card: ModelCard) -> str:
+    return f"the model {card.name} {card.version} (weights {card.weights.sha256[:12]})"
 
 
 def read_public_weights(path: Path) -> dict[str, Tensor]:
@@ -181,5 +250,5 @@ def _load_encoder(
 def _misfit(path: Path, encoder: str, reason: str) -> str:
     return (
         f"The weights {path} do not fit the encoder {encoder} ({reason}): choose the --encoder "
-        "they were made for (timm res2net50d and resnet50, torchvision vgg16)."
+        "they were made for (timm res2net50d, resnet50 and seresnet34, torchvision vgg16)."
     )

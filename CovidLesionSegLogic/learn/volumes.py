@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct import read_ct, read_labels, to_canonical, window
 from CovidLesionSegLogic.ct.cases import Case, check_case
+from CovidLesionSegLogic.ct.formats import detect_format
+from CovidLesionSegLogic.ct.image_file import read_image_file
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.engine import Cancel, Progress, lung_boxes, no_progress
 from CovidLesionSegLogic.errors import InputError
@@ -20,6 +22,7 @@ from CovidLesionSegLogic.models import InputSpec
 from CovidLesionSegLogic.pipeline import SegmentOptions
 from CovidLesionSegLogic.pipeline.lung_stage import find_lungs
 
+from .class_values import ClassValues
 from .folder import FREE_SOURCE, SMALLEST, SOURCE, Problems, patient_rule
 from .sources import Slice
 
@@ -34,6 +37,7 @@ def load_volumes(
     *,
     device: torch.device,
     spec: InputSpec,
+    classes: ClassValues | None = None,
     patient: str | None = None,
     progress: Progress = no_progress,
     cancel: Cancel | None = None,
@@ -42,7 +46,7 @@ def load_volumes(
     """Axial slices with lung, cropped and windowed (to 8 bits) as ``spec`` says.
 
     All files are checked before the first lung network runs. Lungs are found as in segmentation
-    where no mask is given. Every label over 0 is lesion.
+    where no mask is given.
 
     Parameters
     ----------
@@ -50,6 +54,8 @@ def load_volumes(
         For the lung network.
     spec
         What the network that is trained will see in a segmentation: window and crop.
+    classes
+        What the labels mean; None: every label over 0 is lesion.
     patient
         Regular expression that finds the patient in a CT's path; None: each CT is a patient.
     progress
@@ -70,7 +76,7 @@ def load_volumes(
     for done, case in enumerate(cases):
         cancel.check()
         progress("check", done, len(cases))
-        _check(case, problems)
+        _check(case, classes, problems)
     if None in patients:
         for case, name in zip(cases, patients, strict=True):
             if name is None:
@@ -89,6 +95,7 @@ def load_volumes(
                 name,
                 device=device,
                 spec=spec,
+                classes=classes,
                 progress=progress,
                 cancel=cancel,
                 notice=notice,
@@ -98,6 +105,9 @@ def load_volumes(
     progress("read", len(cases), len(cases))
     if slices and not any(s.mask.any() for s in slices):
         problems.sentences.append("no lesion mask marks anything: give masks with lesion over 0")
+    unnamed = classes.unnamed_only(slices) if classes else None
+    if unnamed:
+        problems.sentences.append(unnamed)
     problems.check()
     return slices
 
@@ -113,11 +123,18 @@ def _patients(cases: Sequence[Case], pattern: str | None) -> list[str | None]:
     ]
 
 
-def _check(case: Case, problems: Problems) -> None:
+def _check(case: Case, classes: ClassValues | None, problems: Problems) -> None:
     try:
         check_case(case)
     except InputError as error:
         problems.sentences.append(str(error).rstrip("."))
+        return
+    if classes is None:
+        return
+    labels = read_image_file(case.lesion, detect_format(case.lesion)).array
+    reason = classes.strange(labels.astype(np.uint8))  # whole numbers up to 255, as checked above
+    if reason is not None:
+        problems.add(reason, str(case.lesion))
 
 
 def _slices(
@@ -126,13 +143,15 @@ def _slices(
     *,
     device: torch.device,
     spec: InputSpec,
+    classes: ClassValues | None,
     progress: Progress,
     cancel: Cancel,
     notice: Callable[[str], None],
 ) -> list[Slice]:
     ct = read_ct(case.ct)
     canonical, reorientation = to_canonical(ct)
-    lesion = reorientation.apply(read_labels(case.lesion, ct)) > 0
+    labels = reorientation.apply(read_labels(case.lesion, ct))
+    lesion = (labels > 0).astype(np.uint8) if classes is None else classes.encode(labels)
     lungs = find_lungs(
         ct,
         canonical,
@@ -146,7 +165,7 @@ def _slices(
     for message in (*canonical.warnings, *lungs.warnings):
         notice(f"{case.ct}: {message}")
     slices, outside = _cropped(canonical, lesion, lungs.mask, patient, spec)
-    total = int(lesion.sum())
+    total = int(np.count_nonzero(lesion))
     if not total:
         notice(f"{case.lesion} marks nothing: the whole CT counts as free of lesion.")
     elif outside > LARGEST_SHARE_OUTSIDE * total:
@@ -159,7 +178,7 @@ def _slices(
 
 def _cropped(
     canonical: CTVolume,
-    lesion: NDArray[np.bool_],
+    lesion: NDArray[np.uint8],
     lungs: NDArray[np.uint8],
     patient: str,
     spec: InputSpec,
@@ -167,14 +186,14 @@ def _cropped(
     """Slices of one CT, and the lesion voxels that are in none of them."""
     pixel = canonical.spacing[0] * canonical.spacing[1]
     slices: list[Slice] = []
-    outside = int(lesion.sum())
+    outside = int(np.count_nonzero(lesion))
     for k, box in lung_boxes(lungs, spec).items():
         if min(box.size) < SMALLEST:
             continue
-        mask = lesion[k][box.slices].astype(np.uint8)
+        mask = lesion[k][box.slices].copy()  # does not keep the whole volume
         if not mask.any() and np.count_nonzero(lungs[k]) * pixel < MINIMUM_LUNG_MM2:
             continue
-        outside -= int(mask.sum())
+        outside -= int(np.count_nonzero(mask))
         hu = np.nan_to_num(canonical.array[k][box.slices].astype(np.float32), nan=spec.window[0])
         grey = (window(hu, *spec.window) * 255).round().astype(np.uint8)
         source = SOURCE if mask.any() else FREE_SOURCE

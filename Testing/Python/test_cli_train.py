@@ -14,41 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from narrow_encoder import NarrowEncoder, narrow_now
 from skimage import io
 
-from CovidLesionSegLogic import networks
 from CovidLesionSegLogic.cli import main
 from CovidLesionSegLogic.ct import write_image
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.learn.own import TrainOptions
 from CovidLesionSegLogic.learn.start import build_start
 from CovidLesionSegLogic.models import ModelCard
-from CovidLesionSegLogic.networks.blocks import ResidualEncoder, conv_bn_relu
-from CovidLesionSegLogic.networks.encoders import ENCODERS
-
-
-class NarrowEncoder(ResidualEncoder):
-    """Five levels of few channels: Ref-Net around it steps in milliseconds."""
-
-    channels = (4, 4, 4, 4, 4)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = torch.nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False)
-        self.bn1 = torch.nn.BatchNorm2d(4)
-        self.relu = torch.nn.ReLU()
-        self.maxpool = torch.nn.MaxPool2d(2)
-        self.layer1 = conv_bn_relu(4, 4, 3)
-        self.layer2, self.layer3, self.layer4 = (
-            torch.nn.Sequential(torch.nn.MaxPool2d(2), conv_bn_relu(4, 4, 3)) for _ in range(3)
-        )
-
-
-def narrow_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offer the narrow encoder, and reduce every level to 8 channels behind it."""
-    monkeypatch.setitem(ENCODERS, "narrow", NarrowEncoder)
-    module = sys.modules[networks.NETWORKS["refnet"].__module__]
-    monkeypatch.setattr(module, "REDUCED", dict.fromkeys(module.REDUCED, 8))
 
 
 @pytest.fixture
