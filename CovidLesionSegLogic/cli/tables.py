@@ -1,4 +1,4 @@
-"""``tables``: train what a paper's tables compare, and report ours beside the printed numbers."""
+"""``tables refnet``: train what the paper's tables compare, report ours beside the printed."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CovidLesionSegLogic.cli.parsing import (
-    Parser,
-    add_debug_option,
-    add_device_option,
-    add_progress_option,
-    comma_list,
-    ranged,
-)
+from CovidLesionSegLogic.cli import tables_coarse_refine
+from CovidLesionSegLogic.cli.parsing import Parser
 from CovidLesionSegLogic.cli.progress import Reporter
 from CovidLesionSegLogic.cli.signals import cancel_on_signals
+from CovidLesionSegLogic.cli.tables_options import (
+    SOME_FAILED,
+    add_file_option,
+    add_tables_options,
+    check_folders,
+    existing,
+    named_files,
+    tell_outcomes,
+)
 from CovidLesionSegLogic.errors import RequestError
 
 if TYPE_CHECKING:
     from CovidLesionSegLogic.assess.tables.plan import Plan
-
-SOME_FAILED = 4
-"""Exit code: finished, but not every run could be done."""
 
 EPILOG = """\
 examples:
@@ -43,7 +43,13 @@ def add_parser(commands: Any) -> Parser:
         help="the papers' tables, trained and measured here",
         description="Train and measure what a paper's tables compare.",
     )
-    kinds = parser.add_subparsers(dest="kind", metavar="refnet", required=True)
+    kinds = parser.add_subparsers(dest="kind", metavar="refnet|coarse-refine", required=True)
+    _add_refnet(kinds)
+    tables_coarse_refine.add_parser(kinds)
+    return parser
+
+
+def _add_refnet(kinds: Any) -> None:
     one: Parser = kinds.add_parser(
         "refnet",
         help="Ref-Net: Tables 1 to 4, Figures 6 and 7",
@@ -57,47 +63,9 @@ def add_parser(commands: Any) -> Parser:
         help="a shipped plan or a JSON file (default: refnet-short)",
     )
     one.add_argument("--data", type=Path, metavar="DIR", help="folder of the data sets")
-    one.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of runs and report"
-    )
-    one.add_argument(
-        "--imagenet", type=Path, metavar="FILE", help="model.json of the TensorFlow.js ResNet-50"
-    )
-    for name, what in (("weights", "encoder weights"), ("slices", "further training slices")):
-        one.add_argument(
-            f"--{name}",
-            action="append",
-            default=[],
-            metavar="NAME=FILE",
-            help=f"{what} that the plan calls NAME (repeat for several)",
-        )
-    one.add_argument("--only", nargs="+", metavar="RUN", help="these runs only")
-    one.add_argument(
-        "--tables", type=comma_list, metavar="T,...", help="only the runs of these tables"
-    )
-    one.add_argument(
-        "--steps",
-        type=ranged(int, 0, 10_000_000, "a whole number of at least 1"),
-        metavar="N",
-        help="optimiser steps of every run instead of the plan's; the report tells it",
-    )
-    one.add_argument(
-        "--restart", action="store_true", help="train runs again whose entry in the plan changed"
-    )
-    one.add_argument(
-        "--report", action="store_true", help="train nothing: write the report of what was run"
-    )
-    one.add_argument(
-        "--publish",
-        type=Path,
-        metavar="DIR",
-        help="also write the report without anything that shows images",
-    )
-    add_device_option(one)
-    add_progress_option(one)
-    add_debug_option(one)
+    add_tables_options(one)
+    add_file_option(one, "slices", "further training slices")
     one.set_defaults(run=run)
-    return parser
 
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
@@ -107,19 +75,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     require_torch()
     from CovidLesionSegLogic.assess.tables.read_plan import find_plan
     from CovidLesionSegLogic.assess.tables.report import write_report
-    from CovidLesionSegLogic.assess.tables.result import WITH_IMAGES
-    from CovidLesionSegLogic.outputs import check_output_folder
 
-    for folder in filter(None, (args.output, args.publish)):
-        check_output_folder(folder)
-    if args.publish is not None:
-        output, publish = args.output.resolve(), args.publish.resolve()
-        # A folder that holds the output would be published with the images in it.
-        if output.is_relative_to(publish) or publish.is_relative_to(output / WITH_IMAGES):
-            raise RequestError(
-                "--publish must be another folder than -o, whose files show images, and not one "
-                "around it."
-            )
+    check_folders(args)
     plan = find_plan(args.plan).with_steps(None if args.steps is None else int(args.steps))
     complete = args.report or _train(args, plan, reporter)
     outputs = write_report(plan, args.output, args.publish)
@@ -136,10 +93,11 @@ def _train(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> bool:
 
     if args.data is None:
         raise RequestError("Training needs --data DIR; --report alone only writes the report.")
-    starts = Starts(args.imagenet, _files(args.weights, "weights"), _files(args.slices, "slices"))
-    for path in filter(None, (starts.imagenet, *starts.weights.values(), *starts.slices.values())):
-        if not path.is_file():
-            raise RequestError(f"{path} is not a file: correct the name.")
+    starts = Starts(
+        existing(args.imagenet),
+        named_files(args.weights, "weights"),
+        named_files(args.slices, "slices"),
+    )
     jobs = choose_jobs(plan, args.only, args.tables)
     place = Place(args.data, args.output, starts, choose_device(args.device))
     cancel = Cancel()
@@ -152,19 +110,4 @@ def _train(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> bool:
             cancel=cancel,
             tell=reporter.line,
         )
-    for outcome in outcomes:
-        if outcome.state not in ("done", "finished before"):
-            reporter.warning(f"{outcome.job.folder}: {outcome.state}")
-    return not any(outcome.state.startswith("not run") for outcome in outcomes)
-
-
-def _files(given: list[str], option: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
-            raise RequestError(f"--{option} takes NAME=FILE, not '{text}'.")
-        if name in found:
-            raise RequestError(f"--{option} names '{name}' twice: give one file for it.")
-        found[name] = Path(path)
-    return found
+    return tell_outcomes(outcomes, reporter)

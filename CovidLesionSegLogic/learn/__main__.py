@@ -15,7 +15,7 @@ from CovidLesionSegLogic.ct import atomic_path
 from CovidLesionSegLogic.networks import build_network
 from CovidLesionSegLogic.networks.encoders import ENCODERS, build_encoder
 
-from . import coarse_refine, lesions, lungs, pseudo, sources
+from . import at_hand, coarse_refine, lesions, lungs, pseudo, released_gate, sources
 from .distill import Distillation, distill
 from .export import export_model
 from .imagenet import resnet50_state_dict
@@ -213,6 +213,10 @@ def main() -> None:
     student.add_argument("--encoder", choices=sorted(ENCODERS), required=True)
     student.add_argument("--batch-size", type=int, default=8)
     student.add_argument("--size", type=int, default=192)
+    released_gate.add_arguments(commands.add_parser("gate", help=released_gate.train.__doc__))
+    manifest = commands.add_parser("manifest", help=at_hand.write_manifest.__doc__)
+    at_hand.add_arguments(manifest)
+    manifest.set_defaults(function=at_hand.write_manifest)
     mark = commands.add_parser("mark", help=mark_slices.__doc__)
     mark.add_argument("teacher", type=Path, help="best.pt of a run")
     mark.add_argument("output", type=Path, help=".npz")

@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from CovidLesionSegLogic.assess.tables.plan import Run
 from CovidLesionSegLogic.errors import InputError, RequestError
 
 if TYPE_CHECKING:
@@ -18,6 +17,21 @@ if TYPE_CHECKING:
 
 NOT_LESIONS = ("lungnet",)
 CLASSIFIERS = ("fc.", "classifier.", "head.")
+
+
+class Started(Protocol):
+    """The part of a run that says where its network starts; see ``plan.Run``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def network(self) -> dict[str, Any]: ...
+    @property
+    def init(self) -> str: ...
+    @property
+    def weights(self) -> str | None: ...
+    @property
+    def slices(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class Starts:
     weights: dict[str, Path] = field(default_factory=dict)
     slices: dict[str, Path] = field(default_factory=dict)
 
-    def missing(self, run: Run) -> str:
+    def missing(self, run: Started) -> str:
         """What the user would have to give for ``run`` to be trained; "" when nothing."""
         if run.init == "imagenet" and self.imagenet is None:
             return "needs --imagenet model.json"
@@ -46,7 +60,7 @@ class Starts:
             return f"needs --slices {run.slices}=FILE"
         return ""
 
-    def files(self, run: Run) -> dict[str, str]:
+    def files(self, run: Started) -> dict[str, str]:
         """SHA-256 of each file that ``run`` learns from, by its role."""
         found: dict[str, Path] = {}
         if run.init == "imagenet" and self.imagenet is not None:
@@ -88,7 +102,7 @@ def build(spec: Mapping[str, Any]) -> SegmentationNetwork:
     return build_network(spec) if spec["network"] in NETWORKS else build_peer(spec)
 
 
-def build_started(run: Run, starts: Starts) -> SegmentationNetwork:
+def build_started(run: Started, starts: Starts) -> SegmentationNetwork:
     """The run's network with the encoder it starts from.
 
     Raises

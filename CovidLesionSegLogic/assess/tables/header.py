@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from CovidLesionSegLogic.assess.tables.plan import Plan
@@ -16,16 +16,12 @@ def header_lines(results: Results) -> list[str]:
     lines = [f"{len(files)} of {len(jobs)} runs of the plan '{plan.name}' are finished."]
     if not files:
         return [*lines, "Nothing has been measured yet: all cells of ours are empty."]
-    schedules = _distinct(schedule_text(r["entry"]["schedule"]) for r in files)
+    schedules = distinct(schedule_text(r["entry"]["schedule"]) for r in files)
     lines.append(f"Schedule really used: {'; or '.join(schedules)}.")
     lines += _shorter(plan, files)
-    lines.append(f"Test images: {'; or '.join(_distinct(map(_test_text, files)))}.")
-    lines.append(f"Hardware: {'; or '.join(_distinct(map(_hardware_text, files)))}.")
-    versions = _distinct(
-        f"{r['software']['name']} {r['software']['version']}, PyTorch {r['software']['torch']}"
-        for r in files
-    )
-    lines.append(f"Software: {'; or '.join(versions)}.")
+    lines.append(f"Test images: {'; or '.join(distinct(map(_test_text, files)))}.")
+    lines.append(f"Hardware: {'; or '.join(distinct(map(hardware_text, files)))}.")
+    lines.append(f"Software: {'; or '.join(software_texts(files))}.")
     seeds = sorted({r["seed"] for r in files})
     lines.append(
         f"Seeds: {', '.join(map(str, seeds))}. Intervals are 95 % percentile bootstrap intervals "
@@ -63,7 +59,16 @@ def _test_text(result: Mapping[str, Any]) -> str:
     )
 
 
-def _hardware_text(result: Mapping[str, Any]) -> str:
+def software_texts(files: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The versions that result files name, each once."""
+    return distinct(
+        f"{r['software']['name']} {r['software']['version']}, PyTorch {r['software']['torch']}"
+        for r in files
+    )
+
+
+def hardware_text(result: Mapping[str, Any]) -> str:
+    """Processor, threads and device of a result file."""
     hardware = result["hardware"]
     return (
         f"{hardware['processor']}, {counted(hardware['cores'], 'core')}, "
@@ -71,5 +76,6 @@ def _hardware_text(result: Mapping[str, Any]) -> str:
     )
 
 
-def _distinct(texts: Any) -> list[str]:
+def distinct(texts: Iterable[str]) -> list[str]:
+    """Each text once, in the order in which they first occur."""
     return list(dict.fromkeys(texts))

@@ -46,22 +46,25 @@ def find_plan(name: str | Path) -> Plan:
     RequestError
         There is no such plan, or it is wrong (the message says where).
     """
+    return parse_plan(read_plan_file(name, "refnet"))
+
+
+def read_plan_file(name: str | Path, prefix: str) -> object:
+    """Decoded JSON of a shipped plan whose name begins with ``prefix``, or of the file ``name``."""
     path = Path(name)
-    if str(name) in shipped_plans():
+    if str(name) in shipped_plans(prefix):
         path = SHIPPED / f"{name}.json"
     if not path.is_file():
-        raise RequestError(
-            f"There is no plan '{name}': give a file, or one of {', '.join(shipped_plans())}."
-        )
+        known = ", ".join(shipped_plans(prefix))
+        raise RequestError(f"There is no plan '{name}': give a file, or one of {known}.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(
             f"The plan {path} cannot be read ({error}): give a text file."
         ) from error
     except json.JSONDecodeError as error:
         raise RequestError(f"The plan {path} is not JSON ({error}): mend it there.") from error
-    return parse_plan(data)
 
 
 def parse_plan(data: object) -> Plan:
@@ -73,7 +76,7 @@ def parse_plan(data: object) -> Plan:
     split = _data(top.part("data", "'data'"))
     runs = {name: _run(name, part, schedules) for name, part in top.objects("runs", "the run")}
     plan = Plan(
-        name=_name(top.text("name"), "the plan"),
+        name=plain_name(top.text("name"), "the plan"),
         title=top.text("title"),
         paper=top.text("paper"),
         notes=top.texts("notes", []),
@@ -101,7 +104,7 @@ def parse_plan(data: object) -> Plan:
     return plan
 
 
-def _name(name: str, where: str) -> str:
+def plain_name(name: str, where: str) -> str:
     if not _NAME.fullmatch(name):
         raise RequestError(
             f"In the plan, {where} has the name '{name}': use letters, digits and + . _ - only."
@@ -151,7 +154,7 @@ def _schedule(part: Fields) -> RunSchedule:
 
 def _run(name: str, part: Fields, schedules: Mapping[str, RunSchedule]) -> Run:
     run = Run(
-        name=_name(name, "a run"),
+        name=plain_name(name, "a run"),
         network=part.mapping("network"),
         init=part.choice("init", INITS, "random"),
         weights=part.text("weights", None),
@@ -226,7 +229,7 @@ def _table(name: str, part: Fields, runs: Mapping[str, Run]) -> Table:
             f"In the plan, {part.where} has no row for its 'reference' (0 is first)."
         )
     table = Table(
-        id=_name(name, "a table"),
+        id=plain_name(name, "a table"),
         title=part.text("title"),
         headings=headings,
         columns=columns,
@@ -278,7 +281,7 @@ def _figure(name: str, part: Fields, runs: Mapping[str, Run]) -> Figure:
         one.finish()
         series.append((label, run))
     figure = Figure(
-        id=_name(name, "a figure"),
+        id=plain_name(name, "a figure"),
         title=part.text("title"),
         kind=part.choice("kind", ("curves", "pictures")),
         series=tuple(series),

@@ -9,14 +9,8 @@ from typing import Any
 
 from CovidLesionSegLogic.assess.curves import BETA_SQUARED, comparison_png, comparison_rows
 from CovidLesionSegLogic.assess.tables.cells import csv_rows, figures_grid, ours_grid
-from CovidLesionSegLogic.assess.tables.document import (
-    Block,
-    Heading,
-    Lines,
-    Picture,
-    to_html,
-    to_markdown,
-)
+from CovidLesionSegLogic.assess.tables.document import Block, Heading, Lines, Picture
+from CovidLesionSegLogic.assess.tables.files import write_files
 from CovidLesionSegLogic.assess.tables.header import header_lines
 from CovidLesionSegLogic.assess.tables.metrics import METRICS
 from CovidLesionSegLogic.assess.tables.pictures import choose_images, draw_grid
@@ -25,8 +19,6 @@ from CovidLesionSegLogic.assess.tables.ranks import difference_sentence, order_o
 from CovidLesionSegLogic.assess.tables.result import WITH_IMAGES, read_arrays
 from CovidLesionSegLogic.assess.tables.runner import TEST_IMAGES
 from CovidLesionSegLogic.assess.tables.summary import PLAIN, Results, gather
-from CovidLesionSegLogic.outputs import staged_folder
-from CovidLesionSegLogic.quantify.export import write_csv
 
 SENSE = "Research software, not for clinical use."
 
@@ -52,21 +44,7 @@ def write_report(plan: Plan, output: Path, publish: Path | None = None) -> dict[
     """
     results = gather(plan, output)
     blocks, csvs = _blocks(results, output)
-    text = to_markdown(blocks)
-    pictures = [block for block in blocks if isinstance(block, Picture)]
-    outputs = {}
-    for folder in filter(None, (output, publish)):
-        with staged_folder(folder) as fresh:
-            (fresh / "report.md").write_text(text, encoding="utf-8", newline="\n")
-            for picture in pictures:
-                (fresh / picture.name).write_bytes(picture.png)
-            for name, rows in csvs.items():
-                write_csv(rows, fresh / name)
-            if folder is output:
-                html = to_html(blocks, plan.title)
-                (fresh / "report.html").write_text(html, encoding="utf-8", newline="\n")
-        outputs["published" if folder is publish else "report"] = folder / "report.md"
-    return outputs
+    return write_files(blocks, csvs, plan.title, output, publish)
 
 
 def _blocks(results: Results, output: Path) -> tuple[list[Block], dict[str, list[dict[str, Any]]]]:

@@ -9,12 +9,12 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.assess.tables.plan import Evaluation, Job
+from CovidLesionSegLogic.assess.tables.plan import Evaluation
 from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.quantify.export import write_json
@@ -22,6 +22,13 @@ from CovidLesionSegLogic.quantify.export import write_json
 RESULT, ENTRY = "result.json", "entry.json"
 WITH_IMAGES = "contains-data"
 """Folder of everything that shows the images; such files must never be published."""
+
+
+class Entered(Protocol):
+    """A run with a seed or a fold."""
+
+    def entry(self) -> dict[str, Any]:
+        """All of the plan that decides what this training learns, JSON-ready."""
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -45,13 +52,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return data
 
 
-def write_entry(folder: Path, job: Job, files: Mapping[str, str]) -> None:
+def write_entry(folder: Path, job: Entered, files: Mapping[str, str]) -> None:
     """Note, before training, what the training is of."""
     write_json({"entry": job.entry(), "files": dict(files)}, folder / ENTRY)
 
 
 def changes(
-    then: Mapping[str, Any] | None, job: Job, files: Mapping[str, str], *, steps: bool = True
+    then: Mapping[str, Any] | None, job: Entered, files: Mapping[str, str], *, steps: bool = True
 ) -> list[str]:
     """What of the plan or of the given files is different since ``then`` was written.
 

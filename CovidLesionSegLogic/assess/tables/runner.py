@@ -1,14 +1,15 @@
-"""All runs of a plan, one after the other, whoever else is at work on the same folder."""
+"""All runs of a Ref-Net plan, one after the other."""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from CovidLesionSegLogic.assess.tables.claim import claim
-from CovidLesionSegLogic.assess.tables.images import load_images
+from CovidLesionSegLogic.assess.tables.images import Images, load_images
 from CovidLesionSegLogic.assess.tables.plan import Job, Plan
 from CovidLesionSegLogic.assess.tables.result import (
     ENTRY,
@@ -20,18 +21,11 @@ from CovidLesionSegLogic.assess.tables.result import (
     write_arrays,
 )
 from CovidLesionSegLogic.assess.tables.training import Place, clear, perform
+from CovidLesionSegLogic.assess.tables.work import Outcome, do_all, refuse_changed
 from CovidLesionSegLogic.engine import Cancel, Progress, no_progress
-from CovidLesionSegLogic.errors import CovidLesionSegError, RequestError
+from CovidLesionSegLogic.errors import RequestError
 
 TEST_IMAGES = "test-images.npz"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run: "done", "finished before", "in another process" or "not run: why"."""
-
-    job: Job
-    state: str
 
 
 def choose_jobs(
@@ -56,6 +50,55 @@ def choose_jobs(
     return [job for job in plan.jobs() if job.run.name in wanted]
 
 
+@dataclass(frozen=True)
+class JobTask:
+    """A job as a task; ``load`` gives the plan's images."""
+
+    job: Job
+    place: Place
+    load: Callable[[], Images]
+    optional = False
+
+    @property
+    def name(self) -> str:
+        """Name of its folder among the runs."""
+        return self.job.folder
+
+    @property
+    def folder(self) -> Path:
+        """Its own folder."""
+        return self.place.folder(self.job)
+
+    def missing(self) -> str:
+        """Nothing is missing where it is trained already."""
+        trained = read_json(self.folder / RESULT) is not None
+        return "" if trained else self.place.starts.missing(self.job.run)
+
+    def changed(self) -> list[str]:
+        """Of the plan, of the given files, or that kept weights lack for a new evaluation."""
+        job, result = self.job, read_json(self.folder / RESULT)
+        found = changes(
+            result or read_json(self.folder / ENTRY), job, self.place.starts.files(job.run)
+        )
+        kept: Collection[str] = (result or {}).get("weights", ("averaged", "raw"))
+        if "raw" not in kept and any(not e.average for e in lacking(result, job.evaluations)):
+            found.append("the weights to evaluate (those of the last step were not kept)")
+        return found
+
+    def finished(self) -> bool:
+        """Trained and evaluated in every way that the tables want."""
+        result = read_json(self.folder / RESULT)
+        return result is not None and not lacking(result, self.job.evaluations)
+
+    def clear(self) -> None:
+        """Take an earlier run away."""
+        clear(self.place, self.job)
+
+    def perform(self, progress: Progress, cancel: Cancel) -> None:
+        """Stages "train" (steps) and "evaluate" (images)."""
+        perform(self.job, self.load(), self.place, progress=progress, cancel=cancel)
+
+
 def run_jobs(
     jobs: list[Job],
     place: Place,
@@ -65,16 +108,7 @@ def run_jobs(
     cancel: Cancel | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Outcome]:
-    """Do what is not done yet; processes that share ``place.output`` each take the next free run.
-
-    Parameters
-    ----------
-    restart
-        Train again those runs whose entry in the plan, or whose files, changed since.
-    progress
-        Stages "NAME: train" (steps) and "NAME: evaluate" (images).
-    tell
-        One line for each run that begins or cannot be run.
+    """Do what is not done yet, as :func:`~CovidLesionSegLogic.assess.tables.work.do_all` says.
 
     Raises
     ------
@@ -84,82 +118,30 @@ def run_jobs(
     CancelledError
         Stopping was asked for; what is done stays, and the next call goes on.
     """
-    cancel = cancel or Cancel()
     if not jobs:
         raise RequestError("No run is both among those of --only and those of --tables.")
-    changed = {job.folder: found for job in jobs if (found := _changed(job, place))}
-    if changed and not restart:
-        name, found = next(iter(changed.items()))
-        more = f", nor do {len(changed) - 1} others" if len(changed) > 1 else ""
-        raise RequestError(
-            f"The run '{name}' in {place.output} does not belong to this plan any more: "
-            f"{', '.join(found[:4])} changed{more}. Give another output folder, or --restart to "
-            "train it again."
-        )
-    images = load_images(place.data, jobs[0].plan.data)
-    _keep_test_images(place, images.test)
-    outcomes = []
-    for number, job in enumerate(jobs, 1):
-        cancel.check()
-        missing = place.starts.missing(job.run)
-        if missing and read_json(place.folder(job) / RESULT) is None:
-            outcomes.append(Outcome(job, f"not run: {missing}"))
-            tell(f"{number} of {len(jobs)}: {job.folder} is not run, it {missing}")
-            continue
-        with claim(place.folder(job)) as mine:
-            if not mine:
-                outcomes.append(Outcome(job, "in another process"))
-                tell(f"{number} of {len(jobs)}: {job.folder} is being run by another process")
-                continue
-            if restart and _changed(job, place):
-                clear(place, job)
-            if not _open(job, place):
-                outcomes.append(Outcome(job, "finished before"))
-                continue
-            tell(f"{number} of {len(jobs)}: {job.folder}")
-
-            def told(stage: str, done: int, total: int, name: str = job.folder) -> None:
-                progress(f"{name}: {stage}", done, total)
-
-            try:
-                perform(job, images, place, progress=told, cancel=cancel)
-            except CovidLesionSegError as error:
-                if type(error).exit_code == 130:
-                    raise
-                # One run that cannot be done must not keep the others from being done.
-                outcomes.append(Outcome(job, f"not run: {error}"))
-                tell(f"{job.folder} failed: {error}")
-                continue
-            outcomes.append(Outcome(job, "done"))
-    return outcomes
+    load = functools.cache(lambda: load_images(place.data, jobs[0].plan.data))
+    tasks = [JobTask(job, place, load) for job in jobs]
+    if not restart:
+        refuse_changed(tasks, place.output)
+    keep_test_images(
+        place.output,
+        {f"image:{s.name}": s.image for s in load().test}
+        | {f"mask:{s.name}": s.mask for s in load().test},
+    )
+    return do_all(tasks, restart=restart, progress=progress, cancel=cancel or Cancel(), tell=tell)
 
 
-def _open(job: Job, place: Place) -> bool:
-    result = read_json(place.folder(job) / RESULT)
-    return result is None or bool(lacking(result, job.evaluations))
-
-
-def _changed(job: Job, place: Place) -> list[str]:
-    folder = place.folder(job)
-    result = read_json(folder / RESULT)
-    found = changes(result or read_json(folder / ENTRY), job, _files(job, place))
-    kept: Collection[str] = (result or {}).get("weights", ("averaged", "raw"))
-    if "raw" not in kept and any(not e.average for e in lacking(result, job.evaluations)):
-        found.append("the weights to evaluate (those of the last step were not kept)")
-    return found
-
-
-def _files(job: Job, place: Place) -> dict[str, str]:
-    return place.starts.files(job.run)
-
-
-def _keep_test_images(place: Place, test: list[Any]) -> None:
+def keep_test_images(output: Path, arrays: dict[str, Any]) -> None:
     """Pictures are drawn later, perhaps where the data are not: keep what they need."""
-    folder = place.output / WITH_IMAGES
+    warn_of_images(output)
+    write_arrays(output / WITH_IMAGES / TEST_IMAGES, arrays)
+
+
+def warn_of_images(output: Path) -> None:
+    """Make the folder of everything that shows images, with a note that says so."""
+    folder = output / WITH_IMAGES
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {f"image:{s.name}": s.image for s in test}
-    arrays |= {f"mask:{s.name}": s.mask for s in test}
-    write_arrays(folder / TEST_IMAGES, arrays)
     note = folder / "README.txt"
     note.write_text(
         f"Everything in this folder shows images of patients: do not publish it.{os.linesep}",

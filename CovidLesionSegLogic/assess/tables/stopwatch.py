@@ -15,7 +15,8 @@ from CovidLesionSegLogic.quantify.export import write_json
 class Stopwatch:
     """Adds to a file how long a training took and for how many steps, also when it is stopped.
 
-    What a killed process did is not known: ``timed_steps`` then is less than the schedule's.
+    What a killed process did is not known: ``timed_steps`` then is less than ``steps``, at which
+    the training ended.
     """
 
     def __init__(self, path: Path, progress: Progress) -> None:
@@ -43,6 +44,7 @@ class Stopwatch:
                     "seconds": before["seconds"] + time.monotonic() - begun,
                     "timed_steps": before["timed_steps"] + steps,
                     "sessions": before["sessions"] + 1,
+                    "steps": self._last,
                 },
                 self._path,
             )
