@@ -61,6 +61,7 @@ def train_gate(
     size: int,
     views: int = 5,
     penalties: Sequence[float] = PENALTIES,
+    quiet: float = 0.0,
     seed: int = 0,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -76,6 +77,8 @@ def train_gate(
         segmentation's training patients.
     size
         Side of the network's input, pixels.
+    quiet
+        As for :func:`fit_linear`.
     views
         How many images are made of a training slice: itself, then changed ones.
     progress
@@ -102,7 +105,7 @@ def train_gate(
     held_weights = sample_weights(held_truth, [s.patient for s in validation])
     fits = []
     for penalty in penalties:
-        weight, bias = fit_linear(seen, wanted, weights, penalty=penalty)
+        weight, bias = fit_linear(seen, wanted, weights, penalty=penalty, quiet=quiet)
         logits = held_out[:, 0].double() @ weight + bias
         loss = float(weighted_loss(logits, held_truth, held_weights))
         fits.append((loss, penalty, weight, bias, logits))
@@ -138,7 +141,7 @@ def weighted_loss(logits: Tensor, positive: Tensor, weights: Tensor) -> Tensor:
 
 
 def fit_linear(
-    features: Tensor, positive: Tensor, weights: Tensor, *, penalty: float
+    features: Tensor, positive: Tensor, weights: Tensor, *, penalty: float, quiet: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Penalised logistic regression, weights (C,) and bias (), float64.
 
@@ -152,11 +155,15 @@ def fit_linear(
         (N, C).
     positive, weights
         (N,), as :func:`sample_weights` makes them.
+    quiet
+        Channels that vary by less than this share of the mean over the channels keep a weight of 0:
+        brought to variance 1 they would decide by what rounding the network's weights changes.
     """
     x = features.detach().double().cpu()
     mean = (weights[:, None] * x).sum(0)
     spread = (weights[:, None] * (x - mean).square()).sum(0).sqrt()
-    dead = spread < 1e-8  # a channel that says nothing keeps a weight of 0
+    # A channel that says nothing keeps a weight of 0.
+    dead = spread < max(1e-8, quiet * float(spread.mean()))
     x = torch.where(dead, 0.0, (x - mean) / spread.clamp(min=1e-8))
     parameters = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS(

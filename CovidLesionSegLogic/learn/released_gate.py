@@ -19,7 +19,7 @@ from .labelled import LabelledSlice, by_masks, in_hu
 from .lesions import VALIDATION_PATIENTS
 
 SIZE = 352
-PENALTY = 1e-3
+PENALTY, QUIET = 1e-3, 1.0
 EVERY = 5
 
 
@@ -57,7 +57,9 @@ def train(args: argparse.Namespace) -> None:
     every = labelled_slices(args.data)
     validation = [s for s in every if s.patient in VALIDATION_PATIENTS]
     training = every if args.all_patients else [s for s in every if s not in validation]
-    result = train_gate(network, training, validation, size=SIZE, views=1, penalties=(PENALTY,))
+    result = train_gate(
+        network, training, validation, size=SIZE, views=1, penalties=(PENALTY,), quiet=QUIET
+    )
     sys.stdout.write(json.dumps(result.figures, indent=2) + "\n")
     with atomic_path(args.output) as temporary:
         torch.save({"network": network.state_dict()}, temporary)

@@ -213,3 +213,16 @@ def test_the_share_may_be_asked_of_every_patient():
 
 def test_a_slice_at_the_limit_is_segmented_where_it_must_be():
     assert choose_segment_above([0.2, 0.5, 0.9], [0, 50, 50], missed=0.01) == 0.2
+
+
+def test_quiet_channels_keep_no_weight():
+    torch.manual_seed(0)
+    positive = torch.arange(40) % 2 == 0
+    loud = torch.randn(40, 1) + 2 * positive[:, None]
+    features = torch.cat([loud, 1e-4 * (torch.randn(40, 1) + 4 * positive[:, None])], 1)
+    weights = torch.full((40,), 1 / 40, dtype=torch.float64)
+    with_quiet, _ = fit_linear(features, positive, weights, penalty=1e-3)
+    without, _ = fit_linear(features, positive, weights, penalty=1e-3, quiet=0.5)
+    assert with_quiet[1].abs() > 100
+    assert without[1] == 0
+    assert without[0] > 0
