@@ -5,48 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional as F
 
 from CovidLesionSegLogic.engine import Cancel
 
-from .batches import normalise
 from .class_batches import UNKNOWN_CLASS
-from .precision import autocast, resolve_precision
+from .precision import resolve_precision
 from .sources import Slice
-from .validation import thinned
+from .validation import predict_classes, thinned
+
+__all__ = ["ClassValidation", "predict_classes"]
 
 FEWEST_PIXELS = 0.002
 """Share of the lesion pixels below which a patient's Dice of one class says nothing."""
-
-
-@torch.inference_mode()
-def predict_classes(
-    network: nn.Module,
-    image: NDArray[np.uint8],
-    size: int = 352,
-    *,
-    reduced: bool = False,
-    flips: bool = False,
-) -> NDArray[np.float32]:
-    """Soft maps (classes, H, W) of one 8-bit slice (H, W), computed where the network is.
-
-    ``reduced`` computes in bfloat16; ``flips`` averages the logits of the slice and its mirror
-    image.
-    """
-    device = next(network.parameters()).device
-    x = torch.from_numpy(image.astype(np.float32) / 255)[None, None].to(device)
-    x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    with autocast(device, "bfloat16" if reduced else "float32"):
-        x = normalise(x)
-        logits = network.predict_logits(x).float()  # type: ignore[operator]
-        if flips:
-            logits = (logits + network.predict_logits(x.flip(-1)).float().flip(-1)) / 2  # type: ignore[operator]
-    p = torch.sigmoid(logits)
-    p = F.interpolate(p, size=image.shape, mode="bilinear", align_corners=False)
-    return p[0].cpu().numpy()
 
 
 class ClassValidation:

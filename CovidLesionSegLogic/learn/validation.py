@@ -18,15 +18,15 @@ from .sources import Slice
 
 
 @torch.inference_mode()
-def predict_slice(
+def predict_classes(
     network: nn.Module,
     image: NDArray[np.uint8],
     size: int = 352,
     *,
-    reduced: bool = True,
+    reduced: bool = False,
     flips: bool = False,
 ) -> NDArray[np.float32]:
-    """Soft map (H, W) of one 8-bit slice at its own size, computed where the network is.
+    """Soft maps (classes, H, W) of one 8-bit slice (H, W), computed where the network is.
 
     ``reduced`` computes in bfloat16; ``flips`` averages the logits of the slice and its mirror
     image.
@@ -41,7 +41,19 @@ def predict_slice(
             logits = (logits + network.predict_logits(x.flip(-1)).float().flip(-1)) / 2  # type: ignore[operator]
     p = torch.sigmoid(logits)
     p = F.interpolate(p, size=image.shape, mode="bilinear", align_corners=False)
-    return p[0, 0].cpu().numpy()
+    return p[0].cpu().numpy()
+
+
+def predict_slice(
+    network: nn.Module,
+    image: NDArray[np.uint8],
+    size: int = 352,
+    *,
+    reduced: bool = True,
+    flips: bool = False,
+) -> NDArray[np.float32]:
+    """Soft map (H, W) of a network with one class; else as :func:`predict_classes`."""
+    return predict_classes(network, image, size, reduced=reduced, flips=flips)[0]
 
 
 def thinned(slices: Sequence[Slice], per_patient: int) -> list[Slice]:
