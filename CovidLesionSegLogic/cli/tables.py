@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CovidLesionSegLogic.cli import tables_coarse_refine
 from CovidLesionSegLogic.cli.parsing import Parser
 from CovidLesionSegLogic.cli.progress import Reporter
-from CovidLesionSegLogic.cli.signals import cancel_on_signals
 from CovidLesionSegLogic.cli.tables_options import (
     SOME_FAILED,
     add_file_option,
+    add_plan_option,
     add_tables_options,
     check_folders,
     existing,
     named_files,
-    tell_outcomes,
+    run_told,
 )
 from CovidLesionSegLogic.errors import RequestError
 
@@ -56,12 +57,7 @@ def _add_refnet(kinds: Any) -> None:
         description="Ref-Net's Tables 1 to 4, Figures 6 and 7.",
         epilog=EPILOG,
     )
-    one.add_argument(
-        "--plan",
-        default="refnet-short",
-        metavar="P",
-        help="a shipped plan or a JSON file (default: refnet-short)",
-    )
+    add_plan_option(one, "refnet-short")
     one.add_argument("--data", type=Path, metavar="DIR", help="folder of the data sets")
     add_tables_options(one)
     add_file_option(one, "slices", "further training slices")
@@ -85,11 +81,10 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _train(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> bool:
-    """Whether no run failed or lacked a file; what another process runs is not a failure."""
     from CovidLesionSegLogic.assess.tables.build import Starts
     from CovidLesionSegLogic.assess.tables.runner import choose_jobs, run_jobs
     from CovidLesionSegLogic.assess.tables.training import Place
-    from CovidLesionSegLogic.engine import Cancel, choose_device
+    from CovidLesionSegLogic.engine import choose_device
 
     if args.data is None:
         raise RequestError("Training needs --data DIR; --report alone only writes the report.")
@@ -100,14 +95,4 @@ def _train(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> bool:
     )
     jobs = choose_jobs(plan, args.only, args.tables)
     place = Place(args.data, args.output, starts, choose_device(args.device))
-    cancel = Cancel()
-    with cancel_on_signals(cancel):
-        outcomes = run_jobs(
-            jobs,
-            place,
-            restart=args.restart,
-            progress=reporter.progress,
-            cancel=cancel,
-            tell=reporter.line,
-        )
-    return tell_outcomes(outcomes, reporter)
+    return run_told(partial(run_jobs, jobs, place), args, reporter)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CovidLesionSegLogic.cli.parsing import Parser, comma_list, ranged
 from CovidLesionSegLogic.cli.progress import Reporter
-from CovidLesionSegLogic.cli.signals import cancel_on_signals
 from CovidLesionSegLogic.cli.tables_options import (
     SOME_FAILED,
+    add_plan_option,
     add_tables_options,
     check_folders,
     existing,
     named_files,
-    tell_outcomes,
+    run_told,
 )
 from CovidLesionSegLogic.errors import RequestError
 
@@ -44,12 +45,7 @@ def add_parser(kinds: Any) -> Parser:
         description="The coarse-refine network's Tables 1 to 7 and Figures 4 to 6.",
         epilog=EPILOG,
     )
-    parser.add_argument(
-        "--plan",
-        default="coarse-refine-short",
-        metavar="P",
-        help="a shipped plan or a JSON file (default: coarse-refine-short)",
-    )
+    add_plan_option(parser, "coarse-refine-short")
     parser.add_argument("--manifest", type=Path, metavar="FILE", help="table of the images (CSV)")
     parser.add_argument(
         "--lungs",
@@ -116,9 +112,9 @@ def _plan(args: argparse.Namespace) -> Plan:
     from CovidLesionSegLogic.assess.tables.coarse_refine.read_plan import (
         check_classes,
         check_folds,
-        check_size,
         find_plan,
     )
+    from CovidLesionSegLogic.assess.tables.shared_schedule import check_size
 
     folds = None
     if args.folds is not None:
@@ -137,7 +133,7 @@ def _train(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> bool:
     from CovidLesionSegLogic.assess.tables.build import Starts
     from CovidLesionSegLogic.assess.tables.coarse_refine.place import Place
     from CovidLesionSegLogic.assess.tables.coarse_refine.runner import choose_runs, load, run_plan
-    from CovidLesionSegLogic.engine import Cancel, choose_device
+    from CovidLesionSegLogic.engine import choose_device
 
     manifest = existing(args.manifest)
     if manifest is None:
@@ -152,17 +148,5 @@ def _train(args: argparse.Namespace, plan: Plan, reporter: Reporter) -> bool:
         folds=existing(args.split),
         lungs=existing(args.lungs),
     )
-    cancel = Cancel()
-    with cancel_on_signals(cancel):
-        outcomes = run_plan(
-            plan,
-            wanted,
-            data,
-            place,
-            phantoms=args.phantoms,
-            restart=args.restart,
-            progress=reporter.progress,
-            cancel=cancel,
-            tell=reporter.line,
-        )
-    return tell_outcomes(outcomes, reporter)
+    runs = partial(run_plan, plan, wanted, data, place, phantoms=args.phantoms)
+    return run_told(runs, args, reporter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from CovidLesionSegLogic.cli.parsing import (
     ranged,
 )
 from CovidLesionSegLogic.cli.progress import Reporter
+from CovidLesionSegLogic.cli.signals import cancel_on_signals
 from CovidLesionSegLogic.errors import RequestError
 
 if TYPE_CHECKING:
@@ -58,6 +59,16 @@ def add_tables_options(parser: argparse.ArgumentParser) -> None:
     add_device_option(parser)
     add_progress_option(parser)
     add_debug_option(parser)
+
+
+def add_plan_option(parser: argparse.ArgumentParser, default: str) -> None:
+    """``--plan``: a shipped plan or a file."""
+    parser.add_argument(
+        "--plan",
+        default=default,
+        metavar="P",
+        help=f"a shipped plan or a JSON file (default: {default})",
+    )
 
 
 def add_file_option(parser: argparse.ArgumentParser, name: str, what: str) -> None:
@@ -109,8 +120,20 @@ def named_files(given: Sequence[str], option: str) -> dict[str, Path]:
     return found
 
 
-def tell_outcomes(outcomes: Sequence[Outcome], reporter: Reporter) -> bool:
-    """Whether no run failed or lacked a file; what another process runs is not a failure."""
+def run_told(
+    run: Callable[..., Sequence[Outcome]], args: argparse.Namespace, reporter: Reporter
+) -> bool:
+    """Do the runs, stopped by signals; whether none failed or lacked a file.
+
+    What another process runs is not a failure.
+    """
+    from CovidLesionSegLogic.engine import Cancel
+
+    cancel = Cancel()
+    with cancel_on_signals(cancel):
+        outcomes = run(
+            restart=args.restart, progress=reporter.progress, cancel=cancel, tell=reporter.line
+        )
     for outcome in outcomes:
         if outcome.worth_telling:
             reporter.warning(f"{outcome.name}: {outcome.state}")

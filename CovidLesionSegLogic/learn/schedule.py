@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 OPTIMISERS = ("adamw", "adam")
@@ -108,19 +109,9 @@ class Schedule:
             3 with :class:`~CovidLesionSegLogic.learn.scales.ThreeScales`, otherwise 1.
         """
         epoch = math.ceil(slices / batch_size) * steps_per_batch
-        return cls(
-            steps=epochs * epoch,
-            learning_rate=1e-4,
-            warmup=0,
-            weight_decay=0.0,
-            clip=0.5,
-            average=0.0,
-            validate_every=epoch,
-            save_every=epoch,
-            precision=precision,
-            optimiser="adam",
-            decay="steps",
-            decay_at=(epochs // 2 * epoch,),
+        half = epochs // 2 * epoch
+        return cls._as_printed(
+            epoch, epochs, precision, learning_rate=1e-4, clip=0.5, decay_at=(half,)
         )
 
     @classmethod
@@ -147,20 +138,30 @@ class Schedule:
             Training slices before the augmentation, from which the steps of an epoch follow.
         """
         epoch = math.ceil(VARIANTS * slices / batch_size)
+        return cls._as_printed(
+            epoch,
+            epochs,
+            precision,
+            learning_rate=3e-4,
+            clip=0.0,
+            patience=patience,
+            stop_on=stop_on,
+        )
+
+    @classmethod
+    def _as_printed(cls, epoch: int, epochs: int, precision: str, **own: Any) -> Schedule:
+        """What both papers leave out: warm-up, weight decay, averaging; validated each epoch."""
         return cls(
             steps=epochs * epoch,
-            learning_rate=3e-4,
             warmup=0,
             weight_decay=0.0,
-            clip=0.0,
             average=0.0,
             validate_every=epoch,
             save_every=epoch,
             precision=precision,
             optimiser="adam",
             decay="steps",
-            patience=patience,
-            stop_on=stop_on,
+            **own,
         )
 
     def rate(self, step: int) -> float:

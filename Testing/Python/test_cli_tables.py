@@ -17,11 +17,12 @@ from table_plans import small_plan, write_images, write_plan
 from CovidLesionSegLogic.assess.tables import read_plan
 from CovidLesionSegLogic.assess.tables.build import Starts, build, build_started
 from CovidLesionSegLogic.assess.tables.claim import claim
+from CovidLesionSegLogic.assess.tables.fit import clear_run
 from CovidLesionSegLogic.assess.tables.images import Images, training_slices
 from CovidLesionSegLogic.assess.tables.read_plan import parse_plan
 from CovidLesionSegLogic.assess.tables.result import read_arrays, write_entry
 from CovidLesionSegLogic.assess.tables.runner import run_jobs
-from CovidLesionSegLogic.assess.tables.training import Place, clear
+from CovidLesionSegLogic.assess.tables.training import Place
 from CovidLesionSegLogic.cli import main
 from CovidLesionSegLogic.errors import InputError, RequestError
 
@@ -142,7 +143,7 @@ def test_a_kill_while_a_run_is_cleared_leaves_it_another_plans(tmp_path, monkeyp
 
     monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        clear(place, plan.jobs()[0])
+        clear_run(place.folder(plan.jobs()[0]))
     changed = small_plan()
     changed["schedules"]["s"]["learning_rate"] = 0.01
     with pytest.raises(RequestError, match="learning_rate changed"):

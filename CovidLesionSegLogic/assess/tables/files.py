@@ -6,9 +6,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from CovidLesionSegLogic.assess.tables.document import Block, Picture, to_html, to_markdown
+from CovidLesionSegLogic.assess.tables.document import (
+    Block,
+    Heading,
+    Lines,
+    Picture,
+    to_html,
+    to_markdown,
+)
 from CovidLesionSegLogic.outputs import staged_folder
 from CovidLesionSegLogic.quantify.export import write_csv
+
+SENSE = "Research software, not for clinical use."
+
+
+def opening(
+    title: str, paper: str, notes: Sequence[str], header: Sequence[str], left_out: Sequence[str]
+) -> list[Block]:
+    """What stands before the tables: the paper, the plan's notes, what was really run."""
+    return [
+        Heading(title, 1),
+        Lines((f"Paper: {paper}. {SENSE}", *notes), listed=False),
+        Lines(tuple(header)),
+        *([Lines(tuple(f"Left out: {why}." for why in left_out))] if left_out else []),
+    ]
 
 
 def write_files(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from CovidLesionSegLogic.assess.tables.shared_schedule import SharedSchedule
+
 SCALES = ("three", "one", "fixed")
 """three: an optimiser step per batch at each of 0.75, 1 and 1.25 times the size, as published;
 one: one of these at random per batch; fixed: the size itself."""
@@ -40,45 +42,21 @@ class DataSpec:
     seed: int
 
 
-@dataclass(frozen=True)
-class RunSchedule:
-    """How long, how fast and at which sizes a run trains.
+@dataclass(frozen=True, kw_only=True)
+class RunSchedule(SharedSchedule):
+    """How long, how fast and at which sizes a run trains; decay "steps" as published, or "cosine".
 
     Attributes
     ----------
-    size
-        Side of the square images, pixels; also that of the evaluation.
     scales
         See :data:`SCALES`.
     sampling
         "mixture": slices are drawn by source and patient; "epochs": each once per epoch.
-    warmup_share
-        Share of the steps in which the learning rate rises.
-    decay
-        "cosine" or "steps": times 0.1 from half of the steps on, as published.
-    encoder_factor, freeze_encoder_norm
-        Factor on the learning rate of an encoder that starts from given weights, and whether its
-        batch statistics stay as they are; an encoder with a random start has neither.
-    choose
-        "last": the last weights; "best": the best by the validation patients.
     """
 
     steps: int
-    batch_size: int
-    size: int
     scales: str
     sampling: str
-    learning_rate: float
-    warmup_share: float
-    decay: str
-    encoder_factor: float
-    freeze_encoder_norm: bool
-    optimiser: str
-    weight_decay: float
-    clip: float
-    average: float
-    precision: str
-    choose: str
     validate_every: int
 
 

@@ -23,10 +23,21 @@ from CovidLesionSegLogic.assess.tables.plan import (
     RunSchedule,
     Table,
 )
+from CovidLesionSegLogic.assess.tables.shared_schedule import ScheduleDefaults, read_shared
 from CovidLesionSegLogic.errors import RequestError
 
 SHIPPED = Path(__file__).parent / "plans"
 FORMAT = 1
+DEFAULTS = ScheduleDefaults(
+    decays=("cosine", "steps"),
+    decay="cosine",
+    optimiser="adamw",
+    clip=0.5,
+    least_clip=1e-6,
+    average=0.998,
+    precisions=("float32", "bfloat16"),
+    precision="float32",
+)
 _possible: set[str] = set()
 """Descriptions of networks that were built once: several runs of a plan often share one."""
 
@@ -129,26 +140,12 @@ def _data(part: Fields) -> DataSpec:
 def _schedule(part: Fields) -> RunSchedule:
     schedule = RunSchedule(
         steps=part.whole("steps", least=1),
-        batch_size=part.whole("batch_size", least=1),
-        size=part.whole("size", least=32),
         scales=part.choice("scales", SCALES),
         sampling=part.choice("sampling", ("mixture", "epochs"), "mixture"),
-        learning_rate=part.number("learning_rate", low=1e-9, high=1),
-        warmup_share=part.number("warmup_share", 0, low=0, high=1),
-        decay=part.choice("decay", ("cosine", "steps"), "cosine"),
-        encoder_factor=part.number("encoder_factor", 1, low=0, high=100),
-        freeze_encoder_norm=part.flag("freeze_encoder_norm", False),
-        optimiser=part.choice("optimiser", ("adamw", "adam"), "adamw"),
-        weight_decay=part.number("weight_decay", 0, low=0, high=1),
-        clip=part.number("clip", 0.5, low=1e-6, high=1e6),
-        average=part.number("average", 0.998, low=0, high=0.999999),
-        precision=part.choice("precision", ("float32", "bfloat16"), "float32"),
-        choose=part.choice("choose", ("last", "best"), "last"),
         validate_every=part.whole("validate_every", 500, least=1),
+        **read_shared(part, DEFAULTS),
     )
     part.finish()
-    if schedule.size % 32:
-        raise RequestError(f"In the plan, 'size' of {part.where} must be a multiple of 32.")
     return schedule
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from CovidLesionSegLogic.assess.curves import BETA_SQUARED, comparison_png, comparison_rows
 from CovidLesionSegLogic.assess.tables.cells import csv_rows, figures_grid, ours_grid
 from CovidLesionSegLogic.assess.tables.document import Block, Heading, Lines, Picture
-from CovidLesionSegLogic.assess.tables.files import write_files
+from CovidLesionSegLogic.assess.tables.files import opening, write_files
 from CovidLesionSegLogic.assess.tables.header import header_lines
 from CovidLesionSegLogic.assess.tables.metrics import METRICS
 from CovidLesionSegLogic.assess.tables.pictures import choose_images, draw_grid
@@ -19,8 +19,6 @@ from CovidLesionSegLogic.assess.tables.ranks import difference_sentence, order_o
 from CovidLesionSegLogic.assess.tables.result import WITH_IMAGES, read_arrays
 from CovidLesionSegLogic.assess.tables.runner import TEST_IMAGES
 from CovidLesionSegLogic.assess.tables.summary import PLAIN, Results, gather
-
-SENSE = "Research software, not for clinical use."
 
 
 def write_report(plan: Plan, output: Path, publish: Path | None = None) -> dict[str, Path]:
@@ -49,13 +47,7 @@ def write_report(plan: Plan, output: Path, publish: Path | None = None) -> dict[
 
 def _blocks(results: Results, output: Path) -> tuple[list[Block], dict[str, list[dict[str, Any]]]]:
     plan = results.plan
-    blocks: list[Block] = [
-        Heading(plan.title, 1),
-        Lines((f"Paper: {plan.paper}. {SENSE}", *plan.notes), listed=False),
-        Lines(tuple(header_lines(results))),
-    ]
-    if results.left_out:
-        blocks.append(Lines(tuple(f"Left out: {why}." for why in results.left_out)))
+    blocks = opening(plan.title, plan.paper, plan.notes, header_lines(results), results.left_out)
     csvs: dict[str, list[dict[str, Any]]] = {}
     for table in plan.tables.values():
         blocks += _table_blocks(table, results)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from CovidLesionSegLogic.assess.tables.fit import clear_run
 from CovidLesionSegLogic.assess.tables.images import Images, load_images
 from CovidLesionSegLogic.assess.tables.plan import Job, Plan
 from CovidLesionSegLogic.assess.tables.result import (
@@ -20,8 +21,8 @@ from CovidLesionSegLogic.assess.tables.result import (
     read_json,
     write_arrays,
 )
-from CovidLesionSegLogic.assess.tables.training import Place, clear, perform
-from CovidLesionSegLogic.assess.tables.work import Outcome, do_all, refuse_changed
+from CovidLesionSegLogic.assess.tables.training import Place, perform
+from CovidLesionSegLogic.assess.tables.work import Outcome, check_names, do_all, refuse_changed
 from CovidLesionSegLogic.engine import Cancel, Progress, no_progress
 from CovidLesionSegLogic.errors import RequestError
 
@@ -38,12 +39,8 @@ def choose_jobs(
     RequestError
         A name is not in the plan.
     """
-    for names, known, what in ((only, plan.runs, "run"), (tables, plan.tables, "table")):
-        for name in names or ():
-            if name not in known:
-                raise RequestError(
-                    f"The plan '{plan.name}' has no {what} '{name}'; it has {', '.join(known)}."
-                )
+    check_names(plan.name, "run", only, plan.runs)
+    check_names(plan.name, "table", tables, plan.tables)
     wanted = set(only or plan.runs)
     if tables:
         wanted &= {row.run for name in tables for row in plan.tables[name].rows}
@@ -92,7 +89,7 @@ class JobTask:
 
     def clear(self) -> None:
         """Take an earlier run away."""
-        clear(self.place, self.job)
+        clear_run(self.folder)
 
     def perform(self, progress: Progress, cancel: Cancel) -> None:
         """Stages "train" (steps) and "evaluate" (images)."""

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
+from CovidLesionSegLogic.assess.slices import dice_at
 from CovidLesionSegLogic.assess.tables.build import Starts, build, build_started
+from CovidLesionSegLogic.assess.tables.fit import (
+    WEIGHTS,
+    chosen_weights,
+    clear_training,
+    fit,
+    load_weights,
+    run_record,
+    save_weights,
+)
 from CovidLesionSegLogic.assess.tables.images import Images, training_slices
 from CovidLesionSegLogic.assess.tables.plan import Evaluation, Job, RunSchedule
 from CovidLesionSegLogic.assess.tables.result import (
-    ENTRY,
     RESULT,
     WITH_IMAGES,
-    hardware,
     lacking,
     read_json,
     write_arrays,
     write_entry,
 )
 from CovidLesionSegLogic.assess.tables.scoring import THRESHOLD, score_network
-from CovidLesionSegLogic.assess.tables.stopwatch import Stopwatch
-from CovidLesionSegLogic.ct.atomic import atomic_path
-from CovidLesionSegLogic.engine import Cancel, Progress, describe_device
-from CovidLesionSegLogic.errors import InputError
-from CovidLesionSegLogic.pipeline import provenance
+from CovidLesionSegLogic.engine import Cancel, Progress
+from CovidLesionSegLogic.learn.lesions import LesionBatches, predict_slice, refnet_batch_loss
+from CovidLesionSegLogic.learn.scales import RandomScale, ThreeScales
+from CovidLesionSegLogic.learn.schedule import Schedule
+from CovidLesionSegLogic.learn.sources import Slice
+from CovidLesionSegLogic.networks import parameter_count
 from CovidLesionSegLogic.quantify.export import write_json
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-    from CovidLesionSegLogic.learn.sources import Slice
-    from CovidLesionSegLogic.learn.trainer import Schedule
-
-TRAINING, WEIGHTS, SECONDS = "training", "weights.pt", "seconds.json"
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,6 @@ class Place:
         return self.output / WITH_IMAGES / f"{job.folder}-{evaluation.key}.npz"
 
 
-def clear(place: Place, job: Job) -> None:
-    """Take an earlier run away, whatever it has left."""
-    folder = place.folder(job)
-    for name in (RESULT, WEIGHTS, SECONDS):
-        (folder / name).unlink(missing_ok=True)
-    for path in folder.glob("scores-*.npz"):
-        path.unlink()
-    if (folder / TRAINING).exists():
-        shutil.rmtree(folder / TRAINING)
-    # Last: as long as it is there, a kill in between leaves a run that is known to be another's.
-    (folder / ENTRY).unlink(missing_ok=True)
-
-
 def perform(job: Job, images: Images, place: Place, *, progress: Progress, cancel: Cancel) -> None:
     """Train (or go on training) and evaluate; the run's folder then holds its result.
 
@@ -89,16 +77,11 @@ def perform(job: Job, images: Images, place: Place, *, progress: Progress, cance
         slices = training_slices(place.data, job.run, images, place.starts.slices)
         _train(job, slices, images, place, progress=progress, cancel=cancel)
         result = {
-            **(read_json(folder / ENTRY) or {}),
+            **run_record(folder, place.device),
             "plan": job.plan.name,
             "run": job.run.name,
             "seed": job.seed,
             "counts": images.counts(slices),
-            "training": read_json(folder / SECONDS),
-            "hardware": hardware(),
-            "device": describe_device(place.device),
-            "software": provenance.software_record(),
-            "created": provenance.now(),
             "weights": ["averaged", "raw"] if needs_raw(job) else ["averaged"],
             "evaluations": {},
         }
@@ -106,8 +89,7 @@ def perform(job: Job, images: Images, place: Place, *, progress: Progress, cance
         _evaluate(job, images, place, evaluation, result, progress=progress, cancel=cancel)
     # Last, and at once: a run without this file is not finished.
     write_json(result, folder / RESULT)
-    if (folder / TRAINING).exists():  # the optimiser's state is most of what a run occupies
-        shutil.rmtree(folder / TRAINING)
+    clear_training(folder)
 
 
 def needs_raw(job: Job) -> bool:
@@ -117,21 +99,11 @@ def needs_raw(job: Job) -> bool:
 
 def to_schedule(schedule: RunSchedule, *, started: bool) -> Schedule:
     """The trainer's schedule; ``started``: the encoder starts from given weights."""
-    from CovidLesionSegLogic.learn.trainer import Schedule
-
     half = (max(1, schedule.steps // 2),) if schedule.decay == "steps" else ()
     return Schedule(
-        steps=schedule.steps,
-        learning_rate=schedule.learning_rate,
-        encoder_factor=schedule.encoder_factor if started else 1.0,
-        warmup=round(schedule.warmup_share * schedule.steps),
-        weight_decay=schedule.weight_decay,
-        clip=schedule.clip,
-        average=schedule.average,
+        **schedule.trainer_options(schedule.steps, started=started),
         validate_every=schedule.validate_every if schedule.choose == "best" else schedule.steps,
         save_every=100,
-        precision=schedule.precision,
-        optimiser=schedule.optimiser,
         decay=schedule.decay,
         decay_at=half,
     )
@@ -146,48 +118,32 @@ def _train(
     progress: Progress,
     cancel: Cancel,
 ) -> None:
-    import torch
-
-    from CovidLesionSegLogic.learn.lesions import refnet_batch_loss
-    from CovidLesionSegLogic.learn.trainer import Trainer
-
     folder, schedule = place.folder(job), job.schedule
     if (folder / WEIGHTS).exists():  # stopped between training and evaluation
         return
     torch.manual_seed(job.seed)
     network = build_started(job.run, place.starts).to(place.device)
     started = job.run.init != "random"
-    watch = Stopwatch(folder / SECONDS, progress)
-    trainer = Trainer(
+    trainer = fit(
         network,
+        job,
         to_schedule(schedule, started=started),
+        folder,
         make_batch=_batches(job, slices),
         loss=refnet_batch_loss,
         validate=_validation(images, schedule),
-        folder=folder / TRAINING,
-        freeze_encoder_norm=schedule.freeze_encoder_norm and started,
+        started=started,
         device=place.device,
-        progress=watch.progress,
+        progress=progress,
         cancel=cancel,
-        record={"entry": job.entry()},
     )
-    with watch.running():
-        trainer.run()
-    averaged = trainer.averaged.state_dict()
-    if schedule.choose == "best":
-        best = torch.load(folder / TRAINING / "best.pt", map_location="cpu", weights_only=True)
-        averaged = best["network"]
-    state = {"averaged": averaged}
+    states = {"averaged": chosen_weights(trainer, folder, schedule.choose)}
     if needs_raw(job):
-        state["raw"] = trainer.network.state_dict()
-    with atomic_path(folder / WEIGHTS) as temporary:
-        torch.save(state, temporary)
+        states["raw"] = trainer.network.state_dict()
+    save_weights(folder, states)
 
 
 def _batches(job: Job, slices: Sequence[Slice]) -> Callable[[int], Any]:
-    from CovidLesionSegLogic.learn.lesions import LesionBatches
-    from CovidLesionSegLogic.learn.scales import RandomScale, ThreeScales
-
     schedule = job.schedule
     batches = LesionBatches(
         slices,
@@ -205,8 +161,6 @@ def _batches(job: Job, slices: Sequence[Slice]) -> Callable[[int], Any]:
 
 def _validation(images: Images, schedule: RunSchedule) -> Callable[[nn.Module], dict[str, float]]:
     """Mean Dice at 0.5 over the validation slices; without any, nothing is chosen by a score."""
-    from CovidLesionSegLogic.assess.slices import dice_at
-    from CovidLesionSegLogic.learn.lesions import predict_slice
 
     def validate(network: nn.Module) -> dict[str, float]:
         if schedule.choose == "last":
@@ -224,20 +178,6 @@ def _validation(images: Images, schedule: RunSchedule) -> Callable[[nn.Module], 
     return validate
 
 
-def _kept_weights(path: Path) -> dict[str, Any]:
-    import pickle
-
-    import torch
-
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{path} cannot be read ({reason}): remove its folder and run again."
-        ) from error
-
-
 def _evaluate(
     job: Job,
     images: Images,
@@ -248,12 +188,9 @@ def _evaluate(
     progress: Progress,
     cancel: Cancel,
 ) -> None:
-    from CovidLesionSegLogic.networks import parameter_count
-
     folder = place.folder(job)
-    state = _kept_weights(folder / WEIGHTS)
     network = build(job.run.network)
-    network.load_state_dict(state["averaged" if evaluation.average else "raw"])
+    network.load_state_dict(load_weights(folder, "averaged" if evaluation.average else "raw"))
     network.to(place.device)
 
     def told(done: int, total: int) -> None:

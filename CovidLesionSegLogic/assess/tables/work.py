@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +43,17 @@ class Task(Protocol):
 
     def perform(self, progress: Progress, cancel: Cancel) -> None:
         """Do it, or go on with it."""
+
+
+def check_names(
+    plan: str, what: str, names: Collection[str] | None, known: Collection[str]
+) -> None:
+    """RequestError where ``names`` has a run or table (``what``) that the plan does not have."""
+    for name in names or ():
+        if name not in known:
+            raise RequestError(
+                f"The plan '{plan}' has no {what} '{name}'; it has {', '.join(known)}."
+            )
 
 
 @dataclass(frozen=True)

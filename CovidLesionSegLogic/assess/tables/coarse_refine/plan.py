@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from CovidLesionSegLogic.assess.tables.shared_schedule import SharedSchedule
+
 CLASSES = ("each", "any")
 """each: a channel per lesion class; any: one channel for the union of the lesions (Table 7)."""
 
@@ -18,48 +20,28 @@ KINDS = ("segmentation", "classification")
 ROW_TABLES = ("T4", "T6", "T7", "levers")
 
 
-@dataclass(frozen=True)
-class RunSchedule:
-    """How long, how fast and at which size a run trains.
+@dataclass(frozen=True, kw_only=True)
+class RunSchedule(SharedSchedule):
+    """How long, how fast and at which size a run trains; a classifier's weights are always "best".
 
     Attributes
     ----------
     steps, epochs
         One of them; an epoch shows the five variants of every training image.
-    size
-        Side of the square images, pixels; also that of the evaluation.
     batches
         See :data:`BATCHES`.
     lesion_share
         Share of images with lesion in the batches of a segmentation by mixture.
-    encoder_factor, freeze_encoder_norm
-        For an encoder that starts from given weights, as in Ref-Net's plans.
     patience
         Validations without a lower loss after which the training ends; 0: it does not end early.
         With ``epochs`` it is validated after each epoch, with ``steps`` ten times in all.
-    choose
-        "last": the last weights; "best": those with the lowest validation loss. A classifier's are
-        always the best.
     """
 
     steps: int | None
     epochs: int | None
-    batch_size: int
-    size: int
     batches: str
     lesion_share: float
-    learning_rate: float
-    warmup_share: float
-    decay: str
-    encoder_factor: float
-    freeze_encoder_norm: bool
-    optimiser: str
-    weight_decay: float
-    clip: float
-    average: float
-    precision: str
     patience: int
-    choose: str
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from CovidLesionSegLogic.assess.tables.coarse_refine.plan import (
 )
 from CovidLesionSegLogic.assess.tables.fields import Fields
 from CovidLesionSegLogic.assess.tables.read_plan import check_network, plain_name, read_plan_file
+from CovidLesionSegLogic.assess.tables.shared_schedule import ScheduleDefaults, read_shared
 from CovidLesionSegLogic.errors import RequestError
 
 FORMAT = 1
@@ -26,6 +27,17 @@ PAPER = "coarse-refine"
 FOLDS = 5
 LOSS_PARTS = ("bce", "ssim", "iou")
 MOST_CLASSES = 254
+DEFAULTS = ScheduleDefaults(
+    decays=DECAYS,
+    decay="constant",
+    optimiser="adam",
+    clip=0,
+    least_clip=0,
+    average=0,
+    precisions=("auto", "float32", "bfloat16"),
+    precision="auto",
+    least_batch=2,
+)
 
 
 def find_plan(name: str | Path) -> Plan:
@@ -87,38 +99,18 @@ def check_classes(names: tuple[str, ...], what: str) -> tuple[str, ...]:
     return clean
 
 
-def check_size(size: int, what: str) -> int:
-    """The side; RequestError where no network takes it."""
-    if size < 32 or size % 32:
-        raise RequestError(f"{what} must be a multiple of 32.")
-    return size
-
-
 def _schedule(part: Fields) -> RunSchedule:
     schedule = RunSchedule(
         steps=part.whole("steps", least=1) if part.has("steps") else None,
         epochs=part.whole("epochs", least=1) if part.has("epochs") else None,
-        batch_size=part.whole("batch_size", least=2),
-        size=part.whole("size", least=32),
         batches=part.choice("batches", BATCHES),
         lesion_share=part.number("lesion_share", 0.75, low=0.01, high=1),
-        learning_rate=part.number("learning_rate", low=1e-9, high=1),
-        warmup_share=part.number("warmup_share", 0, low=0, high=1),
-        decay=part.choice("decay", DECAYS, "constant"),
-        encoder_factor=part.number("encoder_factor", 1, low=0, high=100),
-        freeze_encoder_norm=part.flag("freeze_encoder_norm", False),
-        optimiser=part.choice("optimiser", ("adamw", "adam"), "adam"),
-        weight_decay=part.number("weight_decay", 0, low=0, high=1),
-        clip=part.number("clip", 0, low=0, high=1e6),
-        average=part.number("average", 0, low=0, high=0.999999),
-        precision=part.choice("precision", ("auto", "float32", "bfloat16"), "auto"),
         patience=part.whole("patience", 0),
-        choose=part.choice("choose", ("last", "best"), "last"),
+        **read_shared(part, DEFAULTS),
     )
     part.finish()
     if (schedule.steps is None) == (schedule.epochs is None):
         raise RequestError(f"In the plan, {part.where} needs either 'steps' or 'epochs'.")
-    check_size(schedule.size, f"In the plan, 'size' of {part.where}")
     return schedule
 
 

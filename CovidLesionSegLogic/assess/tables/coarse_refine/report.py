@@ -16,9 +16,8 @@ from CovidLesionSegLogic.assess.tables.coarse_refine.pictures_section import pic
 from CovidLesionSegLogic.assess.tables.coarse_refine.plan import Plan
 from CovidLesionSegLogic.assess.tables.coarse_refine.section import Section
 from CovidLesionSegLogic.assess.tables.coarse_refine.severity_table import severity_section
-from CovidLesionSegLogic.assess.tables.document import Block, Heading, Lines
-from CovidLesionSegLogic.assess.tables.files import write_files
-from CovidLesionSegLogic.assess.tables.report import SENSE
+from CovidLesionSegLogic.assess.tables.document import Heading, Lines
+from CovidLesionSegLogic.assess.tables.files import opening, write_files
 
 PROTOCOL = (
     "Dice = 2 |G ∩ P| / (|G| + |P|), IoU = |G ∩ P| / |G ∪ P|, pixel precision = |G ∩ P| / |P|, "
@@ -59,13 +58,7 @@ def write_report(plan: Plan, output: Path, publish: Path | None = None) -> dict[
         A folder cannot be written.
     """
     results = gather(plan, output)
-    blocks: list[Block] = [
-        Heading(plan.title, 1),
-        Lines((f"Paper: {printed.PAPER}. {SENSE}", *plan.notes), listed=False),
-        Lines(tuple(header_lines(results))),
-    ]
-    if results.left_out:
-        blocks.append(Lines(tuple(f"Left out: {why}." for why in results.left_out)))
+    blocks = opening(plan.title, printed.PAPER, plan.notes, header_lines(results), results.left_out)
     csvs: dict[str, list[dict[str, Any]]] = {}
     for section in _sections(results, output):
         blocks += section.blocks

@@ -13,9 +13,8 @@ from CovidLesionSegLogic.assess.tables.coarse_refine.place import Place
 from CovidLesionSegLogic.assess.tables.coarse_refine.plan import Plan
 from CovidLesionSegLogic.assess.tables.coarse_refine.tasks import RunTask
 from CovidLesionSegLogic.assess.tables.runner import warn_of_images
-from CovidLesionSegLogic.assess.tables.work import Outcome, do_all, refuse_changed
+from CovidLesionSegLogic.assess.tables.work import Outcome, check_names, do_all, refuse_changed
 from CovidLesionSegLogic.engine import Cancel, Progress, no_progress
-from CovidLesionSegLogic.errors import RequestError
 
 TABLES = ("T1", "T2", "T3", "T4", "T5", "T6", "T7", "levers")
 
@@ -27,12 +26,8 @@ def choose_runs(
 
     Tables 1 to 3 need no run. RequestError for names that are not in the plan.
     """
-    for names, known, what in ((only, plan.runs, "run"), (tables, TABLES, "table")):
-        for name in names or ():
-            if name not in known:
-                raise RequestError(
-                    f"The plan '{plan.name}' has no {what} '{name}'; it has {', '.join(known)}."
-                )
+    check_names(plan.name, "run", only, plan.runs)
+    check_names(plan.name, "table", tables, TABLES)
     wanted = set(only or plan.runs)
     if tables:
         wanted &= plan.of_tables(list(tables))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,18 @@ from CovidLesionSegLogic.assess.tables.coarse_refine.scoring import (
     score_segmentation,
 )
 from CovidLesionSegLogic.assess.tables.coarse_refine.training import (
-    SECONDS,
-    TRAINING,
-    WEIGHTS,
+    NETWORK,
     check_labels,
     labelled,
-    load_state,
     train_baseline,
     train_segmentation,
+)
+from CovidLesionSegLogic.assess.tables.fit import (
+    WEIGHTS,
+    clear_run,
+    clear_training,
+    load_weights,
+    run_record,
 )
 from CovidLesionSegLogic.assess.tables.pictures import choose_images
 from CovidLesionSegLogic.assess.tables.result import (
@@ -34,12 +37,11 @@ from CovidLesionSegLogic.assess.tables.result import (
     RESULT,
     WITH_IMAGES,
     changes,
-    hardware,
     read_json,
     write_arrays,
     write_entry,
 )
-from CovidLesionSegLogic.engine import Cancel, Progress, describe_device
+from CovidLesionSegLogic.engine import Cancel, Progress
 from CovidLesionSegLogic.learn.classification import infection_probabilities
 from CovidLesionSegLogic.learn.gate import train_gate
 from CovidLesionSegLogic.learn.gate_features import gate_probabilities
@@ -47,7 +49,6 @@ from CovidLesionSegLogic.learn.precision import resolve_precision
 from CovidLesionSegLogic.networks import parameter_count
 from CovidLesionSegLogic.networks.classifier import SliceClassifier
 from CovidLesionSegLogic.networks.coarse_refine import CoarseRefineNet
-from CovidLesionSegLogic.pipeline import provenance
 from CovidLesionSegLogic.quantify.export import write_json
 
 
@@ -93,12 +94,7 @@ class RunTask:
 
     def clear(self) -> None:
         """Take an earlier run away, whatever it has left."""
-        for name in (RESULT, WEIGHTS, SECONDS):
-            (self.folder / name).unlink(missing_ok=True)
-        if (self.folder / TRAINING).exists():
-            shutil.rmtree(self.folder / TRAINING)
-        # Last: as long as it is there, a kill in between leaves a run known to be another's.
-        (self.folder / ENTRY).unlink(missing_ok=True)
+        clear_run(self.folder)
 
     def perform(self, progress: Progress, cancel: Cancel) -> None:
         """Stages "train" (steps), "evaluate", "features" and "classify" (images).
@@ -121,7 +117,7 @@ class RunTask:
         figures = judge((training, validation, test), progress, cancel)
         device = self.place.device
         result = {
-            **(read_json(folder / ENTRY) or {}),
+            **run_record(folder, device),
             "plan": job.plan.name,
             "run": job.run.name,
             "fold": job.fold,
@@ -131,25 +127,19 @@ class RunTask:
                     ("training", "validation", "test"), (training, validation, test), strict=True
                 )
             },
-            "training": read_json(folder / SECONDS),
-            "hardware": hardware(),
-            "device": describe_device(device),
             "precision": resolve_precision(job.schedule.precision, device),
-            "software": provenance.software_record(),
-            "created": provenance.now(),
             **figures,
         }
         # Last, and at once: a run without this file is not finished.
         write_json(result, folder / RESULT)
-        if (folder / TRAINING).exists():  # the optimiser's state is most of what a run occupies
-            shutil.rmtree(folder / TRAINING)
+        clear_training(folder)
 
     def _judge_segmentation(
         self, parts: tuple[Part, Part, Part], progress: Progress, cancel: Cancel
     ) -> dict[str, Any]:
         job, test = self.job, parts[2]
         network = build(job.run.built_for(len(self.data.classes)).network)
-        network.load_state_dict(load_state(self.folder))
+        network.load_state_dict(load_weights(self.folder, NETWORK))
         network.to(self.place.device).eval()
         parameters = parameter_count(network)
         images = images_to_test(test, job.plan.per_patient)
@@ -209,7 +199,7 @@ class RunTask:
     ) -> dict[str, Any]:
         job = self.job
         network = SliceClassifier(**job.run.network)
-        network.load_state_dict(load_state(self.folder))
+        network.load_state_dict(load_weights(self.folder, NETWORK))
         network.to(self.place.device).eval()
         test = labelled(parts[2], job.plan.per_patient)
         progress("classify", 0, len(test))

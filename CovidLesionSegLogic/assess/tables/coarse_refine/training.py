@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +12,14 @@ from CovidLesionSegLogic.assess.tables.build import build_started
 from CovidLesionSegLogic.assess.tables.coarse_refine.data import FREE, LESION, Part, spread
 from CovidLesionSegLogic.assess.tables.coarse_refine.place import Place
 from CovidLesionSegLogic.assess.tables.coarse_refine.plan import Job, RunSchedule
+from CovidLesionSegLogic.assess.tables.fit import (
+    SECONDS,
+    TRAINING,
+    chosen_weights,
+    fit,
+    save_weights,
+)
 from CovidLesionSegLogic.assess.tables.stopwatch import Stopwatch
-from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.engine import Cancel, Progress
 from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.learn.class_batches import ClassBatch, ClassBatches
@@ -26,13 +30,13 @@ from CovidLesionSegLogic.learn.published_augmentation import FivefoldBatches
 from CovidLesionSegLogic.learn.schedule import VARIANTS, Schedule
 from CovidLesionSegLogic.learn.sources import Slice
 from CovidLesionSegLogic.learn.tensors import map_tensors
-from CovidLesionSegLogic.learn.trainer import Trainer
 from CovidLesionSegLogic.networks.classifier import SliceClassifier
 
-TRAINING, WEIGHTS, SECONDS = "training", "weights.pt", "seconds.json"
 VALIDATIONS = {"segmentation": 10, "classification": 5}
 """So often a run of given steps is validated, where anything depends on it."""
 VALIDATION_LOSS = "validation_loss"
+NETWORK = "network"
+"""Of the weights in a run's ``weights.pt``."""
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -56,17 +60,9 @@ def to_schedule(
     else:
         every = steps
     return Schedule(
-        steps=steps,
-        learning_rate=schedule.learning_rate,
-        encoder_factor=schedule.encoder_factor if started else 1.0,
-        warmup=round(schedule.warmup_share * steps),
-        weight_decay=schedule.weight_decay,
-        clip=schedule.clip,
-        average=schedule.average,
+        **schedule.trainer_options(steps, started=started),
         validate_every=every,
         save_every=min(every, 50),
-        precision=schedule.precision,
-        optimiser=schedule.optimiser,
         # Without a step to decay at the rate stays as it is.
         decay="cosine" if schedule.decay == "cosine" else "steps",
         patience=schedule.patience,
@@ -103,33 +99,20 @@ def train_segmentation(
     loss = segmentation_loss(run.loss)
     judged = schedule.choose == "best" or schedule.patience > 0
     held_out = [image.sample(run.classes) for image in validation.segmented]
-    watch = Stopwatch(folder / SECONDS, progress)
-    trainer = Trainer(
+    trainer = fit(
         network,
+        job,
         to_schedule(schedule, len(seen), started=started),
+        folder,
         make_batch=_batches(job, seen),
         loss=loss,
         validate=LossValidation(held_out, job, loss, cancel) if judged else _unjudged,
-        folder=folder / TRAINING,
-        freeze_encoder_norm=schedule.freeze_encoder_norm and started,
+        started=started,
         device=place.device,
-        progress=watch.progress,
+        progress=progress,
         cancel=cancel,
-        record={"entry": job.entry()},
     )
-    with watch.running():
-        trainer.run()
-    weights = trainer.averaged.state_dict()
-    if schedule.choose == "best":
-        best = torch.load(folder / TRAINING / "best.pt", map_location="cpu", weights_only=True)
-        weights = best["network"]
-    save_weights(folder, weights)
-
-
-def save_weights(folder: Path, weights: dict[str, Tensor]) -> None:
-    """``weights.pt``, whole or not at all."""
-    with atomic_path(folder / WEIGHTS) as temporary:
-        torch.save({"network": weights}, temporary)
+    save_weights(folder, {NETWORK: chosen_weights(trainer, folder, schedule.choose)})
 
 
 def segmentation_loss(parts: Sequence[str]) -> Callable[[nn.Module, ClassBatch], Tensor]:
@@ -245,7 +228,7 @@ def train_baseline(
             progress=watch.progress,
             cancel=cancel,
         )
-    save_weights(folder, network.state_dict())
+    save_weights(folder, {NETWORK: network.state_dict()})
 
 
 def check_labels(fold: int, sides: dict[str, list[LabelledSlice]]) -> None:
@@ -256,17 +239,3 @@ def check_labels(fold: int, sides: dict[str, list[LabelledSlice]]) -> None:
                 f"The {name} images of fold {fold} are all of one label, infected or not: add "
                 "patients of the other kind."
             )
-
-
-def load_state(folder: Path) -> dict[str, Any]:
-    """The weights in a run's folder; InputError where they cannot be read."""
-    import pickle
-
-    path = folder / WEIGHTS
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True)["network"])
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{path} cannot be read ({reason}): remove its folder and run again."
-        ) from error
