@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +30,42 @@ NETWORK = {
     "encoder_options": {"stride_at": "1x1"},
 }
 CLASSES = ("ground-glass opacity", "consolidation")
+CONSOLIDATION = 2
+SHOWS_CONSOLIDATION = 0.003
+"""Part of a slice; the source of slices with more has the ending below."""
+ENDING = "_consolidation"
 MIXTURE = {
-    "sirm100": 0.40,
-    "zenodo20": 0.14,
-    "medseg": 0.28,
-    "medseg_free": 0.11,
+    "sirm100": 0.18,
+    "sirm100_consolidation": 0.34,
+    "zenodo20": 0.07,
+    "medseg": 0.12,
+    "medseg_consolidation": 0.14,
+    "medseg_free": 0.08,
     "covid_ct_md_free": 0.07,
     "slices_sarscov2ct_pseudo": 0.08,
     "covid_ct_md_pseudo": 0.04,
 }
+"""Consolidation is rare: slices that show it are drawn more often than chance would."""
 
 
 def load_slices(data: Path) -> list[Slice]:
     """All labelled slices at hand; the outlines of ``zenodo20`` do not tell lesion types apart."""
-    return [
+    named = [
         *sources.sirm100(data / "sirm100_train50", classes=True),
-        *sources.without_classes(sources.zenodo20(data / "zenodo20")),
         *sources.medseg_lesions(data / "medseg_volumes", classes=True),
+    ]
+    return [
+        *map(by_consolidation, named),
+        *sources.without_classes(sources.zenodo20(data / "zenodo20")),
         *sources.covid_ct_md(data / "covid_ct_md", infected=False),
     ]
+
+
+def by_consolidation(one: Slice) -> Slice:
+    """The slice, its source told apart where it shows consolidation."""
+    if (one.mask == CONSOLIDATION).mean() <= SHOWS_CONSOLIDATION:
+        return one
+    return replace(one, source=one.source + ENDING)
 
 
 @dataclass(frozen=True)
@@ -133,6 +150,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--sizes", type=int, nargs="+", default=[352])
     command.add_argument("--batch-size", type=int, default=4)
     command.add_argument("--validate-every", type=int, default=250)
+    command.add_argument("--encoder-factor", type=float, default=0.5)
+    command.add_argument("--average", type=float, default=0.995, help="of the weights, decay")
     command.add_argument("--pseudo", type=Path, help="slices marked by 'mark'")
     command.add_argument(
         "--all-patients", action="store_true", help="train on the validation patients too"
@@ -152,9 +171,9 @@ def train(args: argparse.Namespace) -> None:
     schedule = Schedule(
         steps=args.steps,
         learning_rate=args.learning_rate or 1e-3,
-        encoder_factor=0.5,
+        encoder_factor=args.encoder_factor,
         warmup=args.warmup,
-        average=0.995,
+        average=args.average,
         validate_every=args.validate_every,
         save_every=50,
         precision="auto",

@@ -18,7 +18,13 @@ from CovidLesionSegLogic.learn.class_batches import (
     with_unknown,
 )
 from CovidLesionSegLogic.learn.class_validation import ClassValidation, predict_classes
-from CovidLesionSegLogic.learn.coarse_refine import Stage, train_stage
+from CovidLesionSegLogic.learn.coarse_refine import (
+    CONSOLIDATION,
+    MIXTURE,
+    Stage,
+    by_consolidation,
+    train_stage,
+)
 from CovidLesionSegLogic.learn.schedule import Schedule
 from CovidLesionSegLogic.learn.sources import Slice
 from CovidLesionSegLogic.networks import SegmentationNetwork, build_network
@@ -179,3 +185,13 @@ def test_a_stage_keeps_what_is_frozen_and_takes_over_what_fits(tmp_path: Path):
             slices,
             tmp_path / "other",
         )
+
+
+def test_slices_with_consolidation_are_a_source_of_their_own() -> None:
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:5, :6] = CONSOLIDATION  # 30 of 10,000 pixels: the most that does not count
+    slices = [Slice(mask, mask.copy(), "a", "medseg", "one")]
+    mask[5, 0] = CONSOLIDATION
+    slices.append(Slice(mask, mask, "a", "medseg", "two"))
+    assert [by_consolidation(s).source for s in slices] == ["medseg", "medseg_consolidation"]
+    assert {"medseg", "medseg_consolidation"} <= MIXTURE.keys()
