@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ __all__ = [
     "UNKNOWN_CLASS",
     "ClassBatch",
     "ClassBatches",
+    "by_rarest_class",
     "class_planes",
     "hard_classes",
     "hybrid_batch_loss",
@@ -116,6 +119,21 @@ class ClassBatches(LesionBatches):
             )
             image = x[:, :1]
         return image, *with_unknown(hard_classes(x[:, 1:]))
+
+
+def by_rarest_class(slices: Sequence[Slice]) -> list[Slice]:
+    """The slices; the source of one with lesion gets the number of its rarest class appended.
+
+    "lesion" becomes "lesion 2" where class 2 is on fewer of the slices than the others of that
+    slice, so that a mixture can draw rare classes as often as common ones. Lesion of unnamed class
+    is a class of its own.
+    """
+    present = [[int(v) for v in np.unique(s.mask) if v] for s in slices]
+    count = Counter(value for values in present for value in values)
+    return [
+        replace(s, source=f"{s.source} {min(values, key=count.__getitem__)}") if values else s
+        for s, values in zip(slices, present, strict=True)
+    ]
 
 
 def hybrid_batch_loss(network: nn.Module, batch: ClassBatch) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from CovidLesionSegLogic.learn.class_batches import (
     UNKNOWN_CLASS,
     ClassBatches,
+    by_rarest_class,
     class_planes,
     hard_classes,
     hybrid_batch_loss,
@@ -195,3 +196,20 @@ def test_slices_with_consolidation_are_a_source_of_their_own() -> None:
     slices.append(Slice(mask, mask, "a", "medseg", "two"))
     assert [by_consolidation(s).source for s in slices] == ["medseg", "medseg_consolidation"]
     assert {"medseg", "medseg_consolidation"} <= MIXTURE.keys()
+
+
+def test_slices_are_told_apart_by_their_rarest_class() -> None:
+    def one(*values: int) -> Slice:
+        mask = np.zeros((4, 4), np.uint8)
+        mask.flat[: len(values)] = values
+        return Slice(mask, mask, "a", "lesion" if values else "free", str(values))
+
+    slices = [one(1), one(1, 2), one(1, 2, 3), one(1, 2), one(), one(UNKNOWN_CLASS)]
+    assert [s.source for s in by_rarest_class(slices)] == [
+        "lesion 1",
+        "lesion 2",
+        "lesion 3",
+        "lesion 2",
+        "free",
+        "lesion 255",
+    ]

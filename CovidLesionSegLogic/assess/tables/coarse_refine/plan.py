@@ -31,7 +31,8 @@ class RunSchedule(SharedSchedule):
     batches
         See :data:`BATCHES`.
     lesion_share
-        Share of images with lesion in the batches of a segmentation by mixture.
+        Share of images with lesion in the batches of a segmentation by mixture; they are drawn by
+        their rarest class, each class as often as the others.
     patience
         Validations without a lower loss after which the training ends; 0: it does not end early.
         With ``epochs`` it is validated after each epoch, with ``steps`` ten times in all.

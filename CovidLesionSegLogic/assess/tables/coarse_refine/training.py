@@ -22,7 +22,7 @@ from CovidLesionSegLogic.assess.tables.fit import (
 from CovidLesionSegLogic.assess.tables.stopwatch import Stopwatch
 from CovidLesionSegLogic.engine import Cancel, Progress
 from CovidLesionSegLogic.errors import InputError
-from CovidLesionSegLogic.learn.class_batches import ClassBatch, ClassBatches
+from CovidLesionSegLogic.learn.class_batches import ClassBatch, ClassBatches, by_rarest_class
 from CovidLesionSegLogic.learn.classification import train_classifier
 from CovidLesionSegLogic.learn.hybrid import hybrid_loss
 from CovidLesionSegLogic.learn.labelled import LabelledSlice
@@ -130,11 +130,13 @@ def _batches(job: Job, slices: Sequence[Slice]) -> Callable[[int], ClassBatch]:
         return FivefoldBatches(
             slices, job.channels, batch_size=schedule.batch_size, size=schedule.size, seed=seed
         )
-    share = schedule.lesion_share
+    drawn = by_rarest_class(slices)
+    kinds = sorted({s.source for s in drawn} - {FREE})
+    shares = {kind: schedule.lesion_share / len(kinds) for kind in kinds}
     return ClassBatches(
-        list(slices),
+        drawn,
         job.channels,
-        mixture={LESION: share} | ({FREE: 1 - share} if share < 1 else {}),
+        mixture=shares | ({FREE: 1 - schedule.lesion_share} if schedule.lesion_share < 1 else {}),
         batch_size=schedule.batch_size,
         sizes=(schedule.size,),
         seed=seed,
