@@ -376,13 +376,12 @@ def test_schedules(plan):
     assert schedule.rate(schedule.steps - 1) == 1
     assert schedule.learning_rate == 3e-4
     assert schedule.clip == schedule.average == 0
-    short = find_plan("coarse-refine-short")
-    schedule = to_schedule(short.schedules["segmentation"], 100, started=True)
+    written = replace(full, epochs=None, steps=90, patience=0, choose="last", encoder_factor=0.5)
+    schedule = to_schedule(written, 100, started=True)
     assert (schedule.steps, schedule.validate_every, schedule.encoder_factor) == (90, 90, 0.5)
-    classifier = to_schedule(
-        short.schedules["classification"], 100, started=False, kind="classification"
-    )
-    assert classifier.validate_every == 36
+    classifier = to_schedule(written, 100, started=False, kind="classification")
+    assert classifier.validate_every == 18  # five times in the run
+    assert classifier.encoder_factor == 1
 
 
 def test_shipped_plans_have_the_papers_rows():
