@@ -9,20 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TextIO
 
-STAGE_NAMES = {
-    "scan": "Looking through the files",
-    "read": "Reading the CT",
-    "load": "Loading the model",
-    "lungs": "Finding the lungs",
-    "segment": "Segmenting lesions",
-    "quantify": "Measuring",
-    "write": "Writing files",
-    "phantom": "Making the sample CT",
-    "check": "Checking the files",
-    "evaluate": "Evaluating",
-    "train": "Training",
-    "features": "Training the gate",
-}
+from CovidLesionSegLogic.stages import STAGE_NAMES
 
 
 class Reporter(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from CovidLesionSegLogic.errors import InputError, RequestError
@@ -36,6 +37,35 @@ def available_devices() -> list[str]:
     if torch.backends.mps.is_available():
         names.append("mps")
     return names
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """A device that can compute here: the name options take, one for people, free memory in MB."""
+
+    name: str
+    title: str
+    free_mb: int | None = None
+
+
+def list_devices() -> list[DeviceInfo]:
+    """All devices on which this PyTorch can compute, "cpu" first.
+
+    Raises InputError where PyTorch is missing.
+    """
+    require_torch()
+    import torch
+
+    found = []
+    for name in available_devices():
+        if fault_of(name):
+            continue
+        if name.startswith("cuda"):
+            free, _ = torch.cuda.mem_get_info(name)
+            found.append(DeviceInfo(name, torch.cuda.get_device_name(name), free // 1_000_000))
+        else:
+            found.append(DeviceInfo(name, {"cpu": "CPU", "mps": "Apple GPU"}.get(name, name)))
+    return found
 
 
 def choose_device(name: str = "auto") -> torch.device:

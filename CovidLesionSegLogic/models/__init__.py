@@ -1,6 +1,7 @@
 """Model cards, weights and checksums: from a model's name to a network ready to use."""
 
 from CovidLesionSegLogic.models.card import CARD_FORMAT, ModelCard
+from CovidLesionSegLogic.models.kept import KeptNetworks
 from CovidLesionSegLogic.models.parts import (
     ANY_SLICE,
     CONSECUTIVE,
@@ -16,6 +17,7 @@ from CovidLesionSegLogic.models.registry import (
     DEFAULT_MODEL,
     LESION_TYPES_MODEL,
     LUNG_MODEL,
+    LoadNetwork,
     Verification,
     get_card,
     list_models,
@@ -36,7 +38,9 @@ __all__ = [
     "GateSpec",
     "InferenceSpec",
     "InputSpec",
+    "KeptNetworks",
     "LesionClass",
+    "LoadNetwork",
     "ModelCard",
     "PostprocessSpec",
     "Verification",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ DEFAULT_MODEL = "refnet"
 LESION_TYPES_MODEL = "coarse-refine"
 """The model that tells lesion types apart."""
 LUNG_MODEL = "lungs"
+
+LoadNetwork = Callable[["ModelCard", "str | torch.device"], "SegmentationNetwork"]
+"""As :func:`load_network`."""
 
 _log = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -43,12 +43,12 @@ def segmentation_to_labels(
     segmentation = node.GetSegmentation()
     for index in range(segmentation.GetNumberOfSegments()):
         segment_id = segmentation.GetNthSegmentID(index)
-        kind, value = _own_label(segmentation.GetSegment(segment_id))
+        kind, value = own_label(segmentation.GetSegment(segment_id))
         if kind == "lesion":
-            _paint(labels, node, segment_id, value, ct)
+            paint(labels, node, segment_id, value, ct)
         elif kind == "lung":
             has_lungs = True
-            _paint(lungs, node, segment_id, value, ct)
+            paint(lungs, node, segment_id, value, ct)
     return labels, lungs if has_lungs else None
 
 
@@ -61,7 +61,7 @@ def segmentation_classes(node: Any) -> tuple[LesionClass, ...]:
     segmentation = node.GetSegmentation()
     for index in range(segmentation.GetNumberOfSegments()):
         segment = segmentation.GetNthSegment(index)
-        kind, value = _own_label(segment)
+        kind, value = own_label(segment)
         if kind == "lesion":
             red, green, blue = (round(255 * part) for part in segment.GetColor())
             name = _tag(segment, CLASS_TAG) or segment.GetName()
@@ -74,7 +74,7 @@ def segmentation_classes(node: Any) -> tuple[LesionClass, ...]:
     return tuple(classes)
 
 
-def _own_label(segment: Any) -> tuple[str, int]:
+def own_label(segment: Any) -> tuple[str, int]:
     """("lesion" | "lung", label value) of a segment made here, else ("", 0)."""
     kind, _, value = _tag(segment, OWN_TAG).partition(" ")
     return (kind, int(value)) if value.isdigit() else ("", 0)
@@ -88,7 +88,7 @@ def _tag(segment: Any, name: str) -> str:
     return str(value) if segment.GetTag(name, value) else ""
 
 
-def _paint(target: NDArray[np.uint8], node: Any, segment_id: str, value: int, ct: CTVolume) -> None:
+def paint(target: NDArray[np.uint8], node: Any, segment_id: str, value: int, ct: CTVolume) -> None:
     """Set ``target`` to ``value`` where the segment is."""
     slicer = import_slicer()
     segment = node.GetSegmentation().GetSegment(segment_id)
@@ -134,3 +134,15 @@ def _resampled(image: Any, ct: CTVolume) -> Any:
         image, reference, result, False
     )
     return result
+
+
+def class_segments(node: Any) -> dict[str, str]:
+    """Segment id by the name of the lesion class, of a segmentation made here."""
+    segmentation = node.GetSegmentation()
+    found = {}
+    for index in range(segmentation.GetNumberOfSegments()):
+        segment_id = segmentation.GetNthSegmentID(index)
+        segment = segmentation.GetSegment(segment_id)
+        if own_label(segment)[0] == "lesion":
+            found[_tag(segment, CLASS_TAG) or segment.GetName()] = segment_id
+    return found

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.errors import CovidLesionSegError
+from CovidLesionSegLogic.ct.box import Placed
+from CovidLesionSegLogic.errors import CovidLesionSegError, InputError
 from CovidLesionSegLogic.mrml.geometry import allocate, ijk_to_ras, to_vtk_matrix
 from CovidLesionSegLogic.mrml.host import get_scene, import_slicer
 from CovidLesionSegLogic.mrml.terminology import (
@@ -39,6 +40,8 @@ CLASS_TAG = "CovidLesionSeg.class"
 """Tag with the lesion class's name, which stays when the user renames the segment."""
 
 PROVENANCE_ATTRIBUTE = "CovidLesionSeg.provenance"
+RUN_ATTRIBUTE = "CovidLesionSeg.run"
+"""Node attributes, JSON: where the result comes from; warnings, gate and volumes of the run."""
 
 
 class _Segment(NamedTuple):
@@ -86,12 +89,37 @@ def result_to_segmentation(
         surfaces=surfaces,
     )
     node.SetAttribute(PROVENANCE_ATTRIBUTE, json.dumps(result.provenance, default=str))
+    run = {
+        "warnings": list(result.warnings),
+        "gate": None if result.gate is None else result.gate.to_dict(),
+        "volumes": [m.volume_ml for m in result.quantification.classes],
+    }
+    node.SetAttribute(RUN_ATTRIBUTE, json.dumps(run))
     return node
 
 
+def run_record(node: Any) -> dict[str, Any]:
+    """What :func:`result_to_segmentation` noted: provenance, warnings, gate, volumes (mL).
+
+    Raises
+    ------
+    InputError
+        The segmentation was not made by a run.
+    """
+    texts = [node.GetAttribute(name) for name in (PROVENANCE_ATTRIBUTE, RUN_ATTRIBUTE)]
+    try:
+        provenance, run = (json.loads(text) for text in texts)
+        return {"provenance": provenance, **run}
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"The segmentation '{node.GetName()}' does not say how it was made: run the module on "
+            "the CT again."
+        ) from error
+
+
 def labels_to_segmentation(
-    labels: NDArray[Any],
-    lungs: NDArray[Any] | None,
+    labels: NDArray[Any] | Placed,
+    lungs: NDArray[Any] | Placed | None,
     ct: CTVolume,
     classes: Sequence[LesionClass],
     *,
@@ -106,9 +134,10 @@ def labels_to_segmentation(
     Parameters
     ----------
     labels
-        Shape (z, y, x), integers: 0 or the ``label`` of one of ``classes``.
+        Shape (z, y, x), integers: 0 or the ``label`` of one of ``classes``; or the box that holds
+        them all.
     lungs
-        Shape (z, y, x): 0, 1 (right), 2 (left); None leaves the lungs out.
+        The same of 0, 1 (right), 2 (left); None leaves the lungs out.
     ct
         The grid of both arrays, and the reference geometry of the segmentation.
     classes
@@ -134,9 +163,9 @@ def labels_to_segmentation(
     CovidLesionSegError
         The surfaces could not be made.
     """
-    _check(labels, ct, [c.label for c in classes], "labels")
+    labels = _checked(labels, ct, [c.label for c in classes], "labels")
     if lungs is not None:
-        _check(lungs, ct, [1, 2], "lungs")
+        lungs = _checked(lungs, ct, [1, 2], "lungs")
     if node is None:
         # The host first: its Segmentations logic must exist before the node does.
         scene = (scene or get_scene()) if reference is None else reference.GetScene()
@@ -171,18 +200,22 @@ def labels_to_segmentation(
     return node
 
 
-def _check(array: NDArray[Any], ct: CTVolume, known: Sequence[int], what: str) -> None:
+def _checked(array: NDArray[Any] | Placed, ct: CTVolume, known: Sequence[int], what: str) -> Placed:
     if array.shape != ct.shape:
         raise ValueError(f"{what} have shape {array.shape}, the CT {ct.shape}")
-    if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{what} must be integers, not {array.dtype}")
+    placed = array if isinstance(array, Placed) else Placed.of(array)
+    if not np.issubdtype(placed.array.dtype, np.integer):
+        raise ValueError(f"{what} must be integers, not {placed.array.dtype}")
     present: set[int] = set()
-    for plane in array:  # slice by slice: numpy's counting needs many times the array's memory
+    for (
+        plane
+    ) in placed.array:  # slice by slice: numpy's counting needs many times the array's memory
         if plane.any():
             present.update(np.unique(plane).tolist())
     unknown = sorted(present - {0, *known})
     if unknown:
         raise ValueError(f"{what} hold {unknown}, known are {sorted(known)}")
+    return placed
 
 
 @contextmanager
@@ -230,12 +263,10 @@ def _file_under_study(node: Any, reference: Any) -> None:
         hierarchy.SetItemParent(own, hierarchy.GetItemParent(other))
 
 
-def _add_layer(
-    node: Any, array: NDArray[Any], ct: CTVolume, segments: Sequence[_Segment]
-) -> list[str]:
+def _add_layer(node: Any, placed: Placed, ct: CTVolume, segments: Sequence[_Segment]) -> list[str]:
     """Add segments that share one label image; returns their ids."""
     slicer = import_slicer()
-    image = _oriented_image(array, ct)
+    image = _oriented_image(placed, ct)
     segmentation = node.GetSegmentation()
     ids = []
     for item in segments:
@@ -266,24 +297,14 @@ def _identifier(name: str) -> str:
     return re.sub(r"[^0-9A-Za-z]+", "-", name).strip("-").lower() or "segment"
 
 
-def _oriented_image(array: NDArray[Any], ct: CTVolume) -> Any:
-    """uint8 vtkOrientedImageData of the labels' bounding box, on the CT's lattice.
-
-    Memory is that of the box, not of the volume. Without any label the box is one voxel.
-    """
+def _oriented_image(placed: Placed, ct: CTVolume) -> Any:
+    """uint8 vtkOrientedImageData of the box, on the CT's lattice: memory is that of the box."""
     image = import_slicer().vtkOrientedImageData()
     image.SetGeometryFromImageToWorldMatrix(to_vtk_matrix(ijk_to_ras(ct)))
-    box = tuple(_span(np.any(array, axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
-    (z0, z1), (y0, y1), (x0, x1) = box
+    (z0, y0, x0), (z1, y1, x1) = placed.box.start, placed.box.stop
     image.SetExtent(x0, x1 - 1, y0, y1 - 1, z0, z1 - 1)
-    allocate(image, np.dtype(np.uint8))[...] = array[z0:z1, y0:y1, x0:x1]
+    allocate(image, np.dtype(np.uint8))[...] = placed.array
     return image
-
-
-def _span(occupied: Any) -> tuple[int, int]:
-    """First and last + 1 of the true elements of a 1-D array; (0, 1) without any."""
-    indices = np.flatnonzero(occupied)
-    return (int(indices[0]), int(indices[-1]) + 1) if indices.size else (0, 1)
 
 
 def _show_as_outline(node: Any, segment_id: str) -> None:

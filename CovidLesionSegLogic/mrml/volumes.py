@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct import CTVolume
 from CovidLesionSegLogic.ct.grid import decompose
-from CovidLesionSegLogic.ct.values import check_size_and_spacing, clean_hounsfield
+from CovidLesionSegLogic.ct.raw import RawVolume
+from CovidLesionSegLogic.ct.values import check_size_and_spacing
 from CovidLesionSegLogic.ct.volume import Vector3
 from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.mrml.geometry import LPS_TO_RAS, allocate, image_to_array
@@ -56,18 +57,31 @@ def volume_to_node(ct: CTVolume, scene: Any = None, name: str | None = None) -> 
 def node_to_volume(node: Any) -> CTVolume:
     """The CT in a vtkMRMLScalarVolumeNode, in the node's own coordinates.
 
-    The voxels pass the same checks as a file's (:func:`~CovidLesionSegLogic.ct.read_ct`). The array
-    is a read-only view of the node's voxels where they are int16 or float32 and nothing must
-    change, and a copy otherwise (int16 where all are whole numbers, else float32; -1024 HU where
-    they are lower, or NaN around the body). A parent transform is not applied: results belong under
-    the same transform, which :func:`~.segments.labels_to_segmentation` sees to.
+    The voxels pass the same checks as a file's (:func:`~CovidLesionSegLogic.ct.read_ct`); the array
+    is a read-only view of the node's where nothing must change. A parent transform is not applied:
+    results belong under the same transform, which :func:`~.segments.labels_to_segmentation` sees
+    to.
 
     Raises
     ------
     InputError
-        The node is not a scalar volume, is a label map, has no voxels or several components; its
-        values are not Hounsfield units of a chest CT; it has fewer than three slices, a voxel size
-        no CT has, or sheared axes. The message names the node.
+        As of :func:`node_to_raw`, or its values are not Hounsfield units of a chest CT. The
+        message names the node.
+    """
+    return node_to_raw(node).checked()
+
+
+def node_to_raw(node: Any) -> RawVolume:
+    """A read-only view of the voxels in a vtkMRMLScalarVolumeNode, with their grid.
+
+    Takes no time whatever the size of the volume: the values are not looked at.
+
+    Raises
+    ------
+    InputError
+        The node is not a scalar volume, is a label map, has no voxels or several components; it
+        has fewer than three slices, a voxel size no CT has, or sheared axes. The message names the
+        node.
     """
     if node is None or not node.IsA("vtkMRMLScalarVolumeNode"):
         raise InputError("The input is not a volume; choose a chest CT.")
@@ -87,19 +101,19 @@ def node_to_volume(node: Any) -> CTVolume:
     view.flags.writeable = False  # the user's CT is never changed
     origin, spacing, direction, notes = _grid(node, view.shape, where)
     check_size_and_spacing(view.shape, spacing, where)
-    voxels = clean_hounsfield(view, where, narrow=False)
-    warnings = [*notes, *voxels.warnings]
+    warnings = [*notes]
     if node.GetParentTransformNode() is not None:
         warnings.append(
             f"The volume '{name}' is under a transform; it was segmented in its own coordinates "
             "and the result was put under the same transform."
         )
-    return CTVolume(
-        array=voxels.array,
+    return RawVolume(
+        array=view,
         origin=origin,
         spacing=spacing,
         direction=direction,
         name=name,
+        where=where,
         source=_source(node),
         warnings=tuple(warnings),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from CovidLesionSegLogic.engine.gate import longest_run, patient_decision
@@ -88,6 +88,12 @@ class GateResult:
             "positive": self.positive,
             "longest_run": self.longest_run,
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> GateResult:
+        """The inverse of :meth:`to_dict`."""
+        own = {f.name: data[f.name] for f in fields(cls)}
+        return cls(**{**own, "slices": tuple(GateSlice(**s) for s in data["slices"])})
 
 
 def gate_result(

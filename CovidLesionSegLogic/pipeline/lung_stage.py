@@ -23,7 +23,7 @@ from CovidLesionSegLogic.lungs import (
     lungs_from_predictions,
     split_sides,
 )
-from CovidLesionSegLogic.models import LUNG_MODEL, ModelCard, get_card, load_network
+from CovidLesionSegLogic.models import LUNG_MODEL, LoadNetwork, ModelCard, get_card, load_network
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def find_lungs(
     progress: Progress,
     cancel: Cancel,
     notice: Callable[[str], None],
+    networks: LoadNetwork = load_network,
 ) -> LungStage:
     """Find the lungs; InputError when there are none."""
     if options.lungs is not None:
@@ -59,7 +60,7 @@ def find_lungs(
         stage = _given(options.lungs, ct, canonical, reorientation)
         progress(STAGE, 1, 1)
     else:
-        stage = _found(canonical, device, progress, cancel, notice)
+        stage = _found(canonical, device, progress, cancel, notice, networks)
     if not stage.mask.any():
         where = options.lungs or ct.source.get("path") or ct.name
         raise InputError(
@@ -104,6 +105,7 @@ def _found(
     progress: Progress,
     cancel: Cancel,
     notice: Callable[[str], None],
+    networks: LoadNetwork,
 ) -> LungStage:
     """By the lung network; by density where it is not installed."""
     try:
@@ -114,7 +116,7 @@ def _found(
         progress(STAGE, 1, 1)
         return LungStage(found.array, found.method, None, found.warnings)
     with memory_errors_for(device, "the lung network"):
-        network = load_network(card, device)
+        network = networks(card, device)
     predictions = predict_slices(
         canonical.array,
         None,

@@ -23,7 +23,13 @@ from CovidLesionSegLogic.engine import (
 )
 from CovidLesionSegLogic.engine.device import unused_gpu_notice
 from CovidLesionSegLogic.errors import RequestError
-from CovidLesionSegLogic.models import GateSpec, ModelCard, get_card, load_network
+from CovidLesionSegLogic.models import (
+    GateSpec,
+    LoadNetwork,
+    ModelCard,
+    get_card,
+    load_network,
+)
 from CovidLesionSegLogic.pipeline import provenance
 from CovidLesionSegLogic.pipeline.gate import GateResult, gate_result
 from CovidLesionSegLogic.pipeline.labelling import (
@@ -53,6 +59,7 @@ def segment_ct(
     *,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
+    networks: LoadNetwork = load_network,
 ) -> SegmentationResult:
     """Segment the lesions of one chest CT.
 
@@ -72,6 +79,8 @@ def segment_ct(
         Called with (stage, done, total); the stages are "load", "lungs", "segment", "quantify".
     cancel
         Set from another thread or a signal handler to stop early.
+    networks
+        What loads them; :class:`~CovidLesionSegLogic.models.KeptNetworks` keeps them for the next.
 
     Raises
     ------
@@ -104,7 +113,7 @@ def segment_ct(
         if options.regions is not None:
             regions = read_regions(options.regions, ct, names=options.region_names)
         with memory_errors_for(device, f"the model '{card.name}'"):
-            network = load_network(card, device)
+            network = networks(card, device)
     report("load", 1, 1)
 
     with clock.stage("lungs"):
@@ -117,6 +126,7 @@ def segment_ct(
             progress=report,
             cancel=cancel,
             notice=notice,
+            networks=networks,
         )
         _add(warnings, *lungs.warnings)
     cancel.check()

@@ -11,6 +11,7 @@ from .lobes import LOBES, lobe_of
 from .measure import quantify
 from .regions import Regions, name_lobes, parse_region_names, read_regions
 from .severity import SCORE_NOTE, SCORE_RULE, SCORE_SOURCE, extent_score
+from .summary import COLUMNS, SummaryRow, summary_rows
 from .types import (
     ClassMeasures,
     HuStatistics,
@@ -21,6 +22,7 @@ from .types import (
 )
 
 __all__ = [
+    "COLUMNS",
     "LOBES",
     "SCORE_NOTE",
     "SCORE_RULE",
@@ -33,6 +35,7 @@ __all__ = [
     "RegionMeasures",
     "Regions",
     "SliceMeasures",
+    "SummaryRow",
     "compare",
     "extent_score",
     "lobe_of",
@@ -41,6 +44,7 @@ __all__ = [
     "quantify",
     "read_regions",
     "slice_rows",
+    "summary_rows",
     "table_rows",
     "write_csv",
     "write_json",
