@@ -14,6 +14,7 @@ PACKAGE = "CovidLesionSegLogic"
 # A room imports only rooms before it in this list.
 ROOMS = (
     "errors",
+    "stages",
     "ct",
     "phantom",
     "networks",

@@ -1,0 +1,1 @@
+"""Work that is handed to other processes: the worker that keeps its models loaded."""

@@ -1,0 +1,122 @@
+"""The parent's side of a worker, without a process or a window: bytes in, callbacks out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from CovidLesionSegLogic.errors import (
+    CancelledError,
+    CovidLesionSegError,
+    InputError,
+    RequestError,
+)
+
+Progress = Callable[[str, int, int], None]
+Done = Callable[[dict[str, Any]], None]
+Failed = Callable[[CovidLesionSegError], None]
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A request that has no answer yet."""
+
+    done: Done
+    failed: Failed
+    progress: Progress
+
+
+class Session:
+    """Numbers requests, takes the answers apart and tells who asked.
+
+    Parameters
+    ----------
+    send
+        Writes bytes to the worker's standard input.
+    """
+
+    def __init__(self, send: Callable[[bytes], object]) -> None:
+        self._send = send
+        self._open: dict[int, _Open] = {}
+        self._next = 1
+        self._rest = b""
+        self.ready = False
+        """Whether the worker has said that it listens."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is outstanding."""
+        return bool(self._open)
+
+    def request(
+        self,
+        do: str,
+        *,
+        done: Done,
+        failed: Failed,
+        progress: Progress = lambda stage, done, total: None,
+        **fields: Any,
+    ) -> int:
+        """Send a request; exactly one of ``done`` and ``failed`` is called later. Its number."""
+        number, self._next = self._next, self._next + 1
+        self._open[number] = _Open(done, failed, progress)
+        self._write({"do": do, "id": number, **fields})
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Ask for a request to be stopped; ``failed`` is told a CancelledError when it is."""
+        if number in self._open:
+            self._write({"do": "cancel", "id": number})
+
+    def close(self) -> None:
+        """Ask the worker to end after what it is doing."""
+        self._write({"do": "exit"})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        self._send(json.dumps(message, allow_nan=False).encode() + b"\n")
+
+    def received(self, data: bytes) -> None:
+        """Take what came from the worker's standard output, whole lines or not."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if line.strip():
+                self._dispatch(line)
+
+    def ended(self, why: str) -> None:
+        """The process is gone: tell everybody who waits, in the words of ``why``."""
+        self._rest, self.ready = b"", False
+        waiting, self._open = list(self._open.values()), {}
+        for one in waiting:
+            one.failed(CovidLesionSegError(why))
+
+    def drop(self) -> None:
+        """Nobody waits any more: the parent has ended the process because it was told to."""
+        self._rest, self.ready = b"", False
+        waiting, self._open = list(self._open.values()), {}
+        for one in waiting:
+            one.failed(CancelledError())
+
+    def _dispatch(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+            event, number = message["event"], message.get("id")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return  # not ours: a library wrote to the stream before it was taken over
+        if event == "ready":
+            self.ready = True
+        elif event == "progress" and number in self._open:
+            self._open[number].progress(message["stage"], message["done"], message["total"])
+        elif event == "done" and number in self._open:
+            self._open.pop(number).done(message["result"])
+        elif event == "error" and number in self._open:
+            self._open.pop(number).failed(error_of(message["code"], message["message"]))
+
+
+def error_of(code: int, message: str) -> CovidLesionSegError:
+    """The worker's error again, of the class that its code stands for."""
+    for kind in (RequestError, InputError, CancelledError):
+        if code == kind.exit_code:
+            return kind(message)
+    return CovidLesionSegError(message)

@@ -1,0 +1,185 @@
+"""What a worker can be asked to do, each from a request to a JSON-ready result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CovidLesionSegLogic.batch.exchange import inside, open_ct, open_placed, write_placed
+from CovidLesionSegLogic.batch.handed import read_class
+from CovidLesionSegLogic.ct.box import Placed
+from CovidLesionSegLogic.ct.volume import CTVolume
+from CovidLesionSegLogic.engine import Cancel, Progress
+from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.models import KeptNetworks, LesionClass
+from CovidLesionSegLogic.outputs import write_outputs
+from CovidLesionSegLogic.outputs.write import numbers
+from CovidLesionSegLogic.pipeline import (
+    GateResult,
+    SegmentationResult,
+    SegmentOptions,
+    check_options,
+    segment_ct,
+)
+from CovidLesionSegLogic.quantify import quantify
+
+LABELS, LUNGS = "result-labels.raw", "result-lungs.raw"
+OPTIONS = ("model", "device", "threshold", "gate", "flips", "batch_size", "probability")
+MAPS = ("lungs", "regions")
+CORRECTED = "The segmentation was corrected by hand after the run."
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every task gets: the exchange folder, loaded networks, whom to tell, when to stop."""
+
+    root: Path
+    networks: KeptNetworks
+    progress: Progress
+    cancel: Cancel
+
+    def folder(self, request: Mapping[str, Any]) -> Path:
+        """The folder that a request names; RequestError for one outside the exchange folder."""
+        name = request.get("folder")
+        if not isinstance(name, str):
+            raise RequestError(f"The request '{request.get('do')}' needs a 'folder'.")
+        return inside(self.root, name)
+
+
+def segment(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Segment the CT in the folder: "options" by the names of ``SegmentOptions``.
+
+    "lungs" and "regions" among them are label maps (``.nhdr``) in the folder. The result has
+    "labels", "lungs" and, if asked for, "probability" (per class) as boxes, "classes", and the
+    "numbers" of ``NAME_quantification.json``.
+    """
+    folder = context.folder(request)
+    options = _options(request, folder)
+    result = segment_ct(
+        open_ct(folder).checked(),
+        options,
+        progress=context.progress,
+        cancel=context.cancel,
+        networks=context.networks,
+    )
+    told: dict[str, Any] = {
+        "labels": write_placed(Placed.of(result.labels), folder / LABELS),
+        "lungs": write_placed(Placed.of(result.lungs), folder / LUNGS),
+        "classes": [asdict(c) for c in result.classes],
+        "numbers": numbers(result),
+    }
+    if result.probability is not None:
+        told["probability"] = [
+            write_placed(_as_float32(Placed.of(soft)), folder / f"probability-{index}.raw")
+            for index, soft in enumerate(result.probability)
+        ]
+    return told
+
+
+def _as_float32(placed: Placed) -> Placed:
+    """VTK knows no half precision."""
+    return replace(placed, array=placed.array.astype(np.float32))
+
+
+def measure(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """The numbers of "labels" and "lungs" (boxes in the folder) by "classes", after corrections."""
+    context.progress("quantify", 0, 1)
+    ct, labels, lungs, classes = _handed(request, context.folder(request))
+    found = quantify(ct, labels, lungs, classes)
+    context.progress("quantify", 1, 1)
+    return {"numbers": found.to_dict()}
+
+
+def write(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Write the files of ``segment`` into the folder "output", and the report.
+
+    "labels", "lungs" and "classes" as for :func:`measure`; "run" is what the run noted
+    (:func:`~CovidLesionSegLogic.mrml.run_record`). Where the volumes are no longer the run's, the
+    files say that the segmentation was corrected, and leave the gate's view out.
+    """
+    ct, labels, lungs, classes = _handed(request, context.folder(request))
+    if lungs is None:
+        raise RequestError("Files and report need the lungs: keep the lung segments.")
+    run = request["run"]
+    found = quantify(ct, labels, lungs, classes)
+    warnings, gate = tuple(map(str, run["warnings"])), run["gate"]
+    if [m.volume_ml for m in found.classes] != run["volumes"]:
+        warnings, gate = (*warnings, CORRECTED), None
+    result = SegmentationResult(
+        ct=ct,
+        labels=labels,
+        lungs=lungs,
+        probability=None,
+        classes=tuple(classes),
+        quantification=found,
+        provenance=dict(run["provenance"]),
+        warnings=warnings,
+        gate=None if gate is None else GateResult.from_dict(gate),
+    )
+    outputs = write_outputs(
+        result, Path(str(request["output"])), request.get("formats"), progress=context.progress
+    )
+    return {"outputs": {name: str(path) for name, path in outputs.items()}}
+
+
+def _handed(
+    request: Mapping[str, Any], folder: Path
+) -> tuple[CTVolume, NDArray[Any], NDArray[Any] | None, list[LesionClass]]:
+    """CT, labels, lungs and classes of a request; RequestError where one is missing."""
+    for name in ("labels", "classes"):
+        if name not in request:
+            raise RequestError(f"The request '{request.get('do')}' needs '{name}'.")
+    lungs = request.get("lungs")
+    return (
+        open_ct(folder).checked(),
+        open_placed(request["labels"], folder).whole(),
+        None if lungs is None else open_placed(lungs, folder).whole(),
+        [read_class(one) for one in request["classes"]],
+    )
+
+
+def prepare(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Load the networks of "options", so that the next run begins at once."""
+    card, device = check_options(_options(request))
+    context.networks(card, device)
+    return {"model": card.name, "device": str(device)}
+
+
+def devices(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """What can compute here, with the free memory of each graphics card."""
+    from CovidLesionSegLogic.engine.device import list_devices
+
+    return {"devices": [asdict(device) for device in list_devices()]}
+
+
+Task = Callable[[Mapping[str, Any], Context], dict[str, Any]]
+TASKS: dict[str, Task] = {
+    "segment": segment,
+    "measure": measure,
+    "write": write,
+    "prepare": prepare,
+    "devices": devices,
+}
+
+
+def _options(request: Mapping[str, Any], folder: Path | None = None) -> SegmentOptions:
+    options = request.get("options", {})
+    if not isinstance(options, Mapping):
+        raise RequestError("'options' must be an object {...}.")
+    known = OPTIONS if folder is None else (*OPTIONS, *MAPS, "region_names")
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise RequestError(f"There is no option '{unknown[0]}'; there are {', '.join(known)}.")
+    chosen = dict(options)
+    for name in MAPS:
+        if folder is not None and chosen.get(name) is not None:
+            chosen[name] = inside(folder, str(chosen[name]))
+    if chosen.get("region_names") is not None:
+        # JSON's keys are texts.
+        chosen["region_names"] = {int(k): str(v) for k, v in chosen["region_names"].items()}
+    return SegmentOptions(**chosen)

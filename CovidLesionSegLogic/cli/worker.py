@@ -1,0 +1,61 @@
+"""``worker``: requests as JSON lines, for programs that keep a process at hand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from CovidLesionSegLogic.cli.parsing import Parser
+from CovidLesionSegLogic.cli.progress import Reporter, json_stream
+from CovidLesionSegLogic.errors import RequestError
+
+EPILOG = """\
+The worker keeps its models loaded between requests and ends with its parent: when standard input
+closes, it removes DIR and is gone. Requests and answers are described in docs/worker.md.
+
+example, by hand:
+  echo '{"do": "devices", "id": 1}' | covid-lesion-seg worker --exchange exchange
+"""
+
+
+def add_parser(commands: Any) -> Parser:
+    """Add the command to the subparsers."""
+    parser: Parser = commands.add_parser(
+        "worker",
+        help="take requests from another program",
+        description="Take requests as JSON lines on standard input, answer on standard output.",
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "--exchange",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="existing private folder for volumes; it is removed at the end",
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace, reporter: Reporter) -> int:
+    """Run the command."""
+    from CovidLesionSegLogic.batch.worker import serve
+
+    if not args.exchange.is_dir():
+        raise RequestError(f"The exchange folder {args.exchange} does not exist: make it first.")
+    lock = threading.Lock()
+    with json_stream() as stream:
+
+        def send(message: Mapping[str, Any]) -> None:
+            text = json.dumps(message, allow_nan=False, default=str)
+            with lock:
+                stream.write(text + "\n")
+                stream.flush()
+
+        serve(args.exchange.resolve(), sys.stdin, send)
+    return 0
