@@ -37,7 +37,10 @@ FREE_GB_NEEDED = 4.0
 CANCELLED = 130
 
 # Shared libraries that no wheel carries, asked for by the import of the right-hand module.
-SYSTEM_LIBRARIES = {"slicer": ("import vtk, slicer", "libstdc++6")}
+SYSTEM_LIBRARIES = {
+    "slicer": ("import vtk, slicer", "libstdc++6"),
+    "test": ("import PySide6.QtWidgets", "libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1"),
+}
 
 
 class SetupError(Exception):
