@@ -11,9 +11,12 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import slicer
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -21,7 +24,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+from vtk import vtkCommand
 
+MODULE = "CovidLesionSeg"
 _PACKAGE = "CovidLesionSegLogic"
 
 
@@ -84,186 +89,201 @@ class CovidLesionSeg(ScriptedLoadableModule):
 
 
 #
+# CovidLesionSegParameterNode
+#
+
+
+@parameterNodeWrapper
+class CovidLesionSegParameterNode:
+    """What the panel has chosen; saved with the scene.
+
+    inputVolume - the chest CT
+    regions - lungs or lobes, or none
+    outputSegmentation - where the lesions go; none: a new one
+    model, device - names; empty: the default
+    gate - whether slices without signs of infection are skipped, where the model can tell
+    ownThreshold, threshold - whether the threshold, not the model's own, decides
+    showLungs, probability, surfaces - what is made besides the lesions
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    regions: vtkMRMLSegmentationNode
+    outputSegmentation: vtkMRMLSegmentationNode
+    model: str = ""
+    device: str = "auto"
+    gate: bool = True
+    ownThreshold: bool = False
+    threshold: Annotated[float, WithinRange(0.01, 0.99)] = 0.5
+    showLungs: bool = True
+    probability: bool = False
+    surfaces: bool = False
+
+
+#
 # CovidLesionSegWidget
 #
 
 
 class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: choose a CT and a segmentation, press Apply; Apply is Cancel during a run.
+    """The panel: choose a CT, press Apply; Apply is Cancel during a run.
 
-    The run is on the main thread. Events are processed between its steps, so that Cancel works;
-    whatever they do, there is one run at a time, and closing the scene or Slicer cancels it.
+    A child process computes, so the window never stands still. There is one run at a time; closing
+    the scene, removing its nodes, reloading the module or leaving Slicer ends it.
     """
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
-        self._cancel = None  # stops the run; None: no run
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self.jobs = None
 
     def setup(self):
-        import ctk
-        import qt
-
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = CovidLesionSegLogic()
+        uiWidget = slicer.util.loadUI(str(_rootFolder() / "Resources" / "UI" / f"{MODULE}.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
 
-        box = ctk.ctkCollapsibleButton()
-        box.text = _("Segmentation")
-        self.layout.addWidget(box)
-        form = qt.QFormLayout(box)
+        from CovidLesionSegLib.jobs import Jobs
+        from CovidLesionSegLib.modelpicker import ModelPicker
+        from CovidLesionSegLib.progressview import ProgressView
+        from CovidLesionSegLib.resultsview import ResultsView
 
-        self.inputSelector = self._nodeSelector("vtkMRMLScalarVolumeNode")
-        self.inputSelector.setToolTip(_("Chest CT in Hounsfield units."))
-        form.addRow(_("Chest CT:"), self.inputSelector)
-        self.outputSelector = self._nodeSelector("vtkMRMLSegmentationNode")
-        self.outputSelector.addEnabled = True
-        self.outputSelector.renameEnabled = True
-        self.outputSelector.removeEnabled = True
-        self.outputSelector.noneEnabled = True
-        self.outputSelector.noneDisplay = _("(Create new segmentation)")
-        self.outputSelector.setToolTip(_("Segments of an earlier run in it are replaced."))
-        form.addRow(_("Segmentation:"), self.outputSelector)
-        self.modelSelector = qt.QComboBox()
-        form.addRow(_("Model:"), self.modelSelector)
+        self.models = ModelPicker(self.ui, self.logic, self._onPicked)
+        self.progress = ProgressView(self.ui)
+        self.results = ResultsView(self.ui)
+        self.jobs = Jobs(self.logic, self.progress, self.results, self._checkCanApply)
+        self.results.connect(self.jobs)
 
-        self.applyButton = qt.QPushButton()
-        form.addRow(self.applyButton)
-        self.statusLabel = qt.QLabel(_("Research software, not for clinical use."))
-        self.statusLabel.wordWrap = True
-        form.addRow(self.statusLabel)
-        self.layout.addStretch(1)
-
-        self.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._checkCanApply)
-        self.applyButton.connect("clicked(bool)", self.onApplyButton)
-        self._connect()
-        self.enter()
-
-    def _connect(self):
+        self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        self.ui.thresholdCheckBox.connect("toggled(bool)", self._checkCanApply)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        # Qt says the first when the windows close, the second only after the run has returned.
-        slicer.app.connect("lastWindowClosed()", self._cancelRun)
-        slicer.app.connect("aboutToQuit()", self._cancelRun)
-
-    def enter(self):
-        if self.modelSelector.count == 0:
-            with slicer.util.tryWithErrorDisplay(_("The models could not be listed.")):
-                for name, title in self.logic.installedModels():
-                    self.modelSelector.addItem(title, name)
-        self._checkCanApply()
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._onNodeRemoved)
+        slicer.app.connect("aboutToQuit()", self._onQuit)
+        self.initializeParameterNode()
 
     def cleanup(self):
-        self._cancelRun()
+        """The module is reloaded or Slicer ends: nothing of ours stays."""
+        self.jobs.abandon()
         self.removeObservers()
-        if self.logic is not None:
-            slicer.app.disconnect("lastWindowClosed()", self._cancelRun)
-            slicer.app.disconnect("aboutToQuit()", self._cancelRun)
-        self.logic = None  # from here on the widgets may be gone
+        slicer.app.disconnect("aboutToQuit()", self._onQuit)
+        self.setParameterNode(None)
+        self.logic.close()
+        self.logic = None
+
+    def _onQuit(self):
+        self.jobs.abandon()
+        self.logic.close()
+
+    def enter(self):
+        """The module is opened: models may have been installed meanwhile."""
+        self.initializeParameterNode()
+        self.models.fill()
+        self.logic.warmUp(self.models.setDevices)
+        self._checkCanApply()
+
+    def exit(self):
+        """The module is left; a run goes on."""
+        self._unbind()
 
     def onSceneStartClose(self, caller=None, event=None):
-        self._cancelRun()
+        """Nothing may go on with nodes that are about to go."""
+        self.jobs.abandon()
+        self.setParameterNode(None)
+        self.results.clear()
 
-    def _nodeSelector(self, nodeClass):
-        selector = slicer.qMRMLNodeComboBox()
-        selector.nodeTypes = [nodeClass]
-        selector.addEnabled = False
-        selector.removeEnabled = False
-        selector.noneEnabled = False
-        selector.showChildNodeTypes = False
-        selector.setMRMLScene(slicer.mrmlScene)
-        return selector
+    def onSceneEndClose(self, caller=None, event=None):
+        """Start anew where the panel is open."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
 
-    def _checkCanApply(self, node=None):
-        busy = self._cancel is not None
-        for selector in (self.inputSelector, self.outputSelector, self.modelSelector):
-            selector.enabled = not busy
-        hasInput = self.inputSelector.currentNode() is not None
-        hasModel = self.modelSelector.currentData is not None
+    def _onNodeRemoved(self, caller=None, event=None):
+        self.results.forgetRemoved()
+        self._checkCanApply()
+
+    def initializeParameterNode(self):
+        """Bind the panel to the scene's choices; the first CT of the scene is proposed."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if self._parameterNode.inputVolume is None:
+            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if first is not None:
+                self._parameterNode.inputVolume = first
+
+    def setParameterNode(self, node):
+        """Bind the panel to other choices, or to none."""
+        self._unbind()
+        self._parameterNode = node
+        if node is not None:
+            self._parameterNodeGuiTag = node.connectGui(self.ui)
+            self.addObserver(node, vtkCommand.ModifiedEvent, self._checkCanApply)
+            self.models.show(node.model, node.device)
+            self._checkCanApply()
+
+    def _unbind(self):
+        node = self._parameterNode
+        if node is None or not self.hasObserver(
+            node, vtkCommand.ModifiedEvent, self._checkCanApply
+        ):
+            return
+        node.disconnectGui(self._parameterNodeGuiTag)
+        self._parameterNodeGuiTag = None
+        self.removeObserver(node, vtkCommand.ModifiedEvent, self._checkCanApply)
+
+    def _onPicked(self):
+        """Another model or device was chosen."""
+        if self._parameterNode is not None:
+            self._parameterNode.model = self.models.model
+            self._parameterNode.device = self.models.device
+        self._checkCanApply()
+
+    def _checkCanApply(self, caller=None, event=None):
+        """Apply is possible, or says why not; during a run it is Cancel."""
+        node, busy = self._parameterNode, self.jobs is not None and self.jobs.busy
+        for name in ("inputsButton", "modelButton", "advancedButton"):
+            getattr(self.ui, name).enabled = not busy
+        self.ui.thresholdSlider.enabled = node is not None and node.ownThreshold
+        self.ui.gateCheckBox.enabled = self.models.hasGate
+        hint = self._whyNot(node)
         if busy:
             hint = _("Stop the run; the segmentation stays as it was.")
-        elif not hasModel:
-            hint = _("No lesion model is installed; reinstall the extension.")
-        elif not hasInput:
-            hint = _("Choose a chest CT first.")
-        else:
-            hint = _("Segment the lesions.")
-        self.applyButton.text = _("Cancel") if busy else _("Apply")
-        self.applyButton.enabled = busy or (hasInput and hasModel)
-        self.applyButton.toolTip = hint
+        self.ui.applyButton.text = _("Cancel") if busy else _("Apply")
+        self.ui.applyButton.enabled = busy or not hint
+        self.ui.applyButton.toolTip = hint or _("Segment the lesions.")
+        self.results.setEnabled(not busy)
+
+    def _whyNot(self, node):
+        if node is None or node.inputVolume is None:
+            return _("Choose a chest CT first.")
+        if not self.models.model:
+            return _("No lesion model is installed; reinstall the extension.")
+        if node.regions is not None and node.regions == node.outputSegmentation:
+            return _("The lungs or lobes and the result must be two segmentations.")
+        return ""
 
     def onApplyButton(self, checked=False):
-        if self._cancel is not None:
-            self._cancelRun()
-            return
-        from CovidLesionSegLogic.engine import Cancel
-        from CovidLesionSegLogic.errors import CancelledError
-
-        self._cancel = Cancel()
-        self._checkCanApply()
-        message = _("Failed.")
-        try:
-            with slicer.util.tryWithErrorDisplay(_("The segmentation failed.")):
-                try:
-                    message = self._run(self._cancel)
-                except CancelledError:
-                    message = _("Cancelled.")
-        finally:
-            self._cancel = None
-            if self.logic is not None:
-                self.statusLabel.text = message
-                self._checkCanApply()
-
-    def _run(self, cancel):
-        """One run from the panel's choices; what to tell the user at its end."""
-        if not self._installPackages():
-            return _("Not started: Python packages are missing.")
-        cancel.check()
-        volume = self.inputSelector.currentNode()
-        chosen = self.outputSelector.currentNode()
-        segmentation = chosen or self.logic.createSegmentation(volume)
-        done = False
-        try:
-            result = self.logic.process(
-                volume,
-                segmentation,
-                model=self.modelSelector.currentData,
-                progressCallback=self._showProgress,
-                cancel=cancel,
+        """Start a run, or cancel the one that goes on."""
+        if self.jobs.busy:
+            self.jobs.cancel()
+        elif self.logic.installPackages():
+            node = self._parameterNode
+            self.jobs.segment(
+                node,
+                model=self.models.model,
+                device=self.models.device,
+                regions=node.regions,
+                gate=node.gate if self.models.hasGate else None,
+                threshold=node.threshold if node.ownThreshold else None,
+                probability=node.probability,
+                showLungs=node.showLungs,
+                surfaces=node.surfaces,
             )
-            done = True
-        finally:
-            if not (chosen or done) and slicer.mrmlScene.IsNodePresent(segmentation):
-                slicer.mrmlScene.RemoveNode(segmentation)
-        self.outputSelector.setCurrentNode(segmentation)
-        return "\n".join((_("Done."), *result.warnings))
-
-    def _installPackages(self):
-        """Whether all packages are there, after having offered to install the missing ones."""
-        from CovidLesionSegLib import packages
-
-        names = packages.missing()
-        if not names:
-            return True
-        question = _(
-            "The segmentation needs Python packages that Slicer lacks: {names}.\n\n"
-            "Install them into Slicer now? It needs the internet and can take some minutes."
-        ).format(names=", ".join(names))
-        if not slicer.util.confirmOkCancelDisplay(question, _("Install Python packages")):
-            return False
-        packages.install(names)
-        return True
-
-    def _cancelRun(self):
-        if self._cancel is not None:
-            self._cancel.cancel()
-            self.statusLabel.text = _("Cancelling...")
-
-    def _showProgress(self, stage, done, total):
-        self.statusLabel.text = _("{stage}: {done} of {total}").format(
-            stage=stage, done=done, total=total
-        )
-        slicer.app.processEvents()
+        else:
+            self.progress.fail(_("Not started: Python packages are missing."))
 
 
 #
@@ -276,21 +296,57 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
 
     >>> logic = CovidLesionSegLogic()
     >>> segmentation = logic.createSegmentation(volumeNode)
-    >>> result = logic.process(volumeNode, segmentation, model="refnet")
+    >>> result = logic.process(volumeNode, segmentation, model="coarse-refine")
     >>> result.quantification.to_dict()
     """
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         _findPackage()
+        from CovidLesionSegLib.workers import Workers
+
+        self._workers = Workers(_rootFolder())
+
+    def getParameterNode(self):
+        """The scene's choices."""
+        return CovidLesionSegParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
+
+    def warmUp(self, onDevices=None):
+        """Start the worker and import what a run needs, where that is installed.
+
+        :param onDevices: told later what can compute here: dicts of name, title and free_mb.
+        """
+        from CovidLesionSegLib import packages
+
+        if not packages.missing():
+            self._workers.warmUp(onDevices)
+
+    def close(self):
+        """End the worker, if one runs, and remove what was handed to it."""
+        self._workers.close()
 
     def installedModels(self):
-        """Names and titles of the installed lesion models, the default one first."""
+        """Cards of the installed lesion models, the default one first."""
         from CovidLesionSegLogic import models
 
         cards = models.list_models("lesion")
         cards.sort(key=lambda card: card.name != models.DEFAULT_MODEL)
-        return [(card.name, card.title) for card in cards]
+        return cards
+
+    def installPackages(self):
+        """Whether all Python packages are there, after having offered to install missing ones."""
+        from CovidLesionSegLib import packages
+
+        names = packages.missing()
+        if not names:
+            return True
+        if not slicer.util.confirmOkCancelDisplay(
+            packages.question(names), _("Install Python packages")
+        ):
+            return False
+        with slicer.util.tryWithErrorDisplay(_("The packages could not be installed.")):
+            packages.install(names)
+        return not packages.missing()
 
     def createSegmentation(self, inputVolume):
         """A new, empty segmentation node named after the volume."""
@@ -302,6 +358,47 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
         node.CreateDefaultDisplayNodes()
         return node
 
+    def makeRun(
+        self,
+        inputVolume,
+        outputSegmentation,
+        *,
+        model="refnet",
+        device="auto",
+        regions=None,
+        threshold=None,
+        gate=None,
+        batchSize=None,
+        probability=False,
+        showLungs=True,
+        surfaces=False,
+        progressCallback=None,
+        onEnd=None,
+    ):
+        """A run in the worker, not started yet (``start()``, then ``cancel()`` or ``wait()``).
+
+        Options as of :meth:`process`; ``onEnd(result, error)`` is called once, by Slicer's event
+        loop or within ``wait()``.
+        """
+        options = {
+            "model": model,
+            "device": device,
+            "threshold": threshold,
+            "gate": gate,
+            "batch_size": batchSize,
+            "probability": probability,
+        }
+        return self._workers.segment(
+            inputVolume,
+            outputSegmentation,
+            options,
+            regions=regions,
+            lungs=showLungs,
+            surfaces=surfaces,
+            onProgress=progressCallback,
+            onEnd=onEnd,
+        )
+
     def process(
         self,
         inputVolume,
@@ -309,40 +406,40 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
         *,
         model="refnet",
         device="auto",
-        lungs=None,
         regions=None,
-        regionNames=None,
         threshold=None,
         gate=None,
         batchSize=None,
+        probability=False,
         showLungs=True,
         surfaces=False,
         progressCallback=None,
         cancel=None,
+        waitForCompletion=True,
     ):
         """Segment the lesions of a chest CT into a segmentation node.
 
-        The call blocks: it computes in this thread and returns when the work is done. The panel
-        and scripts share it. It installs nothing and opens no window.
+        The work is done by a child process that keeps its models from call to call
+        (:meth:`close` ends it). The call installs nothing and opens no window.
 
         :param inputVolume: vtkMRMLScalarVolumeNode in Hounsfield units, any orientation.
         :param outputSegmentation: vtkMRMLSegmentationNode; segments of an earlier run are replaced,
           the user's own are kept.
         :param model: name of an installed lesion model (:meth:`installedModels`).
         :param device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        :param lungs: path of a lung mask file to be used instead of finding the lungs.
-        :param regions: path of a label map file (lobes, ...) to be measured separately.
-        :param regionNames: label to name of the regions, where their file has none.
+        :param regions: vtkMRMLSegmentationNode with the lungs ("right lung", "left lung"), to be
+          used instead of finding them, or with the five lobes, to be measured separately.
         :param threshold: probability from which a voxel is lesion; None: the model's own.
         :param gate: whether the model's slice classifier chooses the slices; None: the model's own.
         :param batchSize: slices at a time; None: by device.
+        :param probability: also make a volume node of each class's probability.
         :param showLungs: also write the right and left lung as segments.
         :param surfaces: also make the surfaces for 3-D views.
         :param progressCallback: called with (stage, done, total).
-        :param cancel: CovidLesionSegLogic.engine.Cancel, to stop from the progress callback or
-          another thread.
-        :return: CovidLesionSegLogic.pipeline.SegmentationResult with labels, numbers, provenance
-          and warnings.
+        :param cancel: CovidLesionSegLogic.engine.Cancel, to stop from the progress callback.
+        :param waitForCompletion: block until the segmentation is there; otherwise the call returns
+          a run at once, which Slicer's event loop carries on.
+        :return: the result with numbers, provenance and warnings; or the run.
         :raises: CovidLesionSegLogic.errors.CovidLesionSegError; the message says how to mend it,
           and which Python packages are missing if some are. CancelledError when cancelled; the
           segmentation is then as it was.
@@ -350,43 +447,44 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
         from CovidLesionSegLib import packages
 
         packages.check()
-        from CovidLesionSegLogic import mrml, pipeline
-        from CovidLesionSegLogic.errors import InputError, RequestError
+        self._checkOutput(outputSegmentation)
+        run = self.makeRun(
+            inputVolume,
+            outputSegmentation,
+            model=model,
+            device=device,
+            regions=regions,
+            threshold=threshold,
+            gate=gate,
+            batchSize=batchSize,
+            probability=probability,
+            showLungs=showLungs,
+            surfaces=surfaces,
+            progressCallback=progressCallback,
+        )
+        run.start()
+        return run.wait(cancel) if waitForCompletion else run
+
+    def processHere(self, inputVolume, outputSegmentation, **options):
+        """As :meth:`process`, in this process and thread; for scripts without an application.
+
+        :param options: of CovidLesionSegLogic.pipeline.SegmentOptions; showLungs, surfaces,
+          progressCallback and cancel as above.
+        :return: CovidLesionSegLogic.pipeline.SegmentationResult, with the label arrays.
+        """
+        from CovidLesionSegLib import packages
+
+        packages.check()
+        self._checkOutput(outputSegmentation)
+        from CovidLesionSegLib.inprocess import segmentHere
+
+        return segmentHere(inputVolume, outputSegmentation, **options)
+
+    def _checkOutput(self, outputSegmentation):
+        from CovidLesionSegLogic.errors import RequestError
 
         if outputSegmentation is None or not outputSegmentation.IsA("vtkMRMLSegmentationNode"):
             raise RequestError("The output is not a segmentation; choose or create one.")
-        options = pipeline.SegmentOptions(
-            model=model,
-            device=device,
-            lungs=lungs,
-            regions=regions,
-            region_names=regionNames,
-            threshold=threshold,
-            gate=gate,
-            batch_size=batchSize,
-        )
-        ct = mrml.node_to_volume(inputVolume)
-        nodes = (inputVolume, outputSegmentation)
-        scenes = [node.GetScene() for node in nodes]
-        result = pipeline.segment_ct(ct, options, progress=progressCallback, cancel=cancel)
-        # The callback may process events, in which the user can cancel, close or edit the scene.
-        if cancel is not None:
-            cancel.check()
-        if [node.GetScene() for node in nodes] != scenes:
-            raise InputError(
-                "The CT or the segmentation was removed from the scene during the run; "
-                "choose them again and repeat it."
-            )
-        mrml.result_to_segmentation(
-            result,
-            node=outputSegmentation,
-            reference=inputVolume,
-            lungs=showLungs,
-            surfaces=surfaces,
-        )
-        seconds = sum(result.provenance["seconds"].values())
-        logging.info("CovidLesionSeg: segmented '%s' in %.1f s", ct.name, seconds)
-        return result
 
     def measure(self, inputVolume, segmentation):
         """Measure a segmentation made here again, after corrections.
@@ -402,6 +500,28 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
         classes = mrml.segmentation_classes(segmentation)
         labels, lungs = mrml.segmentation_to_labels(segmentation, ct)
         return quantify(ct, labels, lungs, classes)
+
+    def makeMeasureRun(self, inputVolume, segmentation, *, progressCallback=None, onEnd=None):
+        """As :meth:`measure`, by the worker; the run is not started yet."""
+        return self._workers.measure(
+            inputVolume, segmentation, onProgress=progressCallback, onEnd=onEnd
+        )
+
+    def makeSaveRun(self, inputVolume, segmentation, folder, *, progressCallback=None, onEnd=None):
+        """As :meth:`saveFiles`, not started yet."""
+        return self._workers.save(
+            inputVolume, segmentation, folder, onProgress=progressCallback, onEnd=onEnd
+        )
+
+    def saveFiles(self, inputVolume, segmentation, folder):
+        """Write report, label maps and numbers of a segmentation as it is now.
+
+        :return: written files by kind.
+        :raises: CovidLesionSegLogic.errors.CovidLesionSegError.
+        """
+        run = self.makeSaveRun(inputVolume, segmentation, folder)
+        run.start()
+        return run.wait()
 
 
 #
@@ -431,7 +551,7 @@ class CovidLesionSegTest(ScriptedLoadableModuleTest):
         segmentation = logic.createSegmentation(volume)
 
         self.delayDisplay("Segmenting it")
-        result = logic.process(volume, segmentation, device="cpu")
+        result = logic.processHere(volume, segmentation, device="cpu")
 
         segments = segmentation.GetSegmentation()
         assert segments.GetNumberOfSegments() == len(result.classes) + 2

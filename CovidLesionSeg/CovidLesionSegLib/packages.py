@@ -15,12 +15,29 @@ from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
 TORCH = "torch"
+SIZES = {
+    TORCH: "200 MB for processors, 2 to 3 GB with CUDA",
+    "scipy": "35 MB",
+    "safetensors": "0.5 MB",
+}
+"""About what is downloaded."""
 
 
 def needed() -> list[str]:
     """Names of the packages: those of the requirements file and torch."""
     text = REQUIREMENTS.read_text("utf-8")
     return [*re.findall(r"^[A-Za-z][\w-]*", text, re.MULTILINE), TORCH]
+
+
+def question(names: Sequence[str]) -> str:
+    """What the user is asked before ``names`` are installed, with sizes."""
+    from slicer.i18n import tr as _
+
+    lines = "\n".join(f"- {name} ({SIZES.get(name, _('size unknown'))})" for name in names)
+    return _(
+        "The segmentation needs Python packages that Slicer lacks:\n\n{lines}\n\nInstall them "
+        "into Slicer now? They are downloaded from the internet, once."
+    ).format(lines=lines)
 
 
 def missing(names: Sequence[str] | None = None) -> list[str]:

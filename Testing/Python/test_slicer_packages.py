@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from CovidLesionSegLogic.phantom import Phantom
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
-slicer_host = pytest.importorskip("slicer_host")
+pytest.importorskip("PySide6.QtUiTools", reason="PySide6 is not installed")
+panel_host = pytest.importorskip("panel_host")
 
 from CovidLesionSegLogic import mrml  # noqa: E402
 
 
 @pytest.fixture
-def module() -> Iterator[ModuleType]:
-    mrml.get_scene().Clear(0)  # another test's nodes would change the names of this one's
-    with slicer_host.slicer_names():
-        yield slicer_host.load_module()
+def module(repository: Path) -> Iterator[ModuleType]:
+    with panel_host.running() as host:
+        yield host.load(repository / "CovidLesionSeg" / "CovidLesionSeg.py")
 
 
 @pytest.fixture
@@ -89,11 +89,10 @@ class Installers:
                     monkeypatch.delitem(sys.modules, "torch")
                 return outer.torch
 
-        packaging = slicer_host.strict_module(
-            "slicer.packaging", load_requirements=load_requirements, pip_ensure=pip_ensure
-        )
+        members = {"load_requirements": load_requirements, "pip_ensure": pip_ensure}
+        packaging = panel_host.strict_module("slicer.packaging", members)
         monkeypatch.setattr(slicer, "packaging", packaging, raising=False)
-        utils = slicer_host.strict_module("PyTorchUtils", PyTorchUtilsLogic=PyTorchUtilsLogic)
+        utils = panel_host.strict_module("PyTorchUtils", {"PyTorchUtilsLogic": PyTorchUtilsLogic})
         monkeypatch.setitem(sys.modules, "PyTorchUtils", utils)
 
 
