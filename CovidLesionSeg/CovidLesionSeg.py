@@ -66,9 +66,9 @@ class CovidLesionSeg(ScriptedLoadableModule):
         self.parent.contributors = ["CovidLesionSeg contributors (CovidLesionSeg)"]
         self.parent.helpText = _(
             "Segments the lesions of COVID-19 on a chest CT. Choose a CT and press Apply; the "
-            "segmentation can be corrected in the Segment Editor. Volumes and the share of the "
-            "lungs are returned by the logic's methods process and measure, to be called from the "
-            "Python console. Research software, not for clinical use."
+            "segmentation can be corrected in the Segment Editor and measured again. Volumes and "
+            "shares of the lungs are shown as a table and a chart and saved as a report. Research "
+            "software, not for clinical use."
         )
         self.parent.helpText += (
             '<p><a href="https://github.com/CovidLesionSeg/CovidLesionSeg">'
@@ -81,9 +81,12 @@ class CovidLesionSeg(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", self._onStartupCompleted)
 
     def _onStartupCompleted(self):
-        """Offer the lesions' terms in Slicer's terminology selector."""
+        """Offer the lesions' terms in Slicer's terminology selector, and a CT to try."""
+        from CovidLesionSegLib import sampledata
+
         from CovidLesionSegLogic import mrml
 
+        sampledata.register(_rootFolder() / "Resources" / "Icons" / f"{sampledata.NAME}.png")
         if not mrml.load_terminology():
             logging.warning("CovidLesionSeg: the terminology of the lesions could not be loaded.")
 
@@ -536,20 +539,17 @@ class CovidLesionSegTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self):
-        self.setUp()
-        self.test_segmentPhantom()
+        for test in (self.test_segmentPhantom, self.test_worker):
+            self.setUp()
+            test()
 
     def test_segmentPhantom(self):
-        _findPackage()
+        """In this process: segments, terms and labels in the node are the computed ones."""
+        phantom, volume = self._makeVolume()
         from CovidLesionSegLogic import mrml
-        from CovidLesionSegLogic.phantom import make_phantom
 
-        self.delayDisplay("Making a CT with known lesions")
-        phantom = make_phantom((32, 128, 128), (2.8, 2.8, 9.0))
-        volume = mrml.volume_to_node(phantom.ct, name="Phantom")
         logic = CovidLesionSegLogic()
         segmentation = logic.createSegmentation(volume)
-
         self.delayDisplay("Segmenting it")
         result = logic.processHere(volume, segmentation, device="cpu")
 
@@ -564,3 +564,36 @@ class CovidLesionSegTest(ScriptedLoadableModuleTest):
             overlap = 2 * (found & true).sum() / (found.sum() + true.sum())
             assert overlap > 0.8
         self.delayDisplay("Test passed")
+
+    def test_worker(self):
+        """The child process: a run, a cancelled run and a measurement."""
+        volume = self._makeVolume()[1]
+        from CovidLesionSegLogic.engine import Cancel
+        from CovidLesionSegLogic.errors import CancelledError
+
+        logic = CovidLesionSegLogic()
+        segmentation = logic.createSegmentation(volume)
+        self.delayDisplay("Segmenting it in the worker")
+        result = logic.process(volume, segmentation, device="cpu")
+        assert segmentation.GetSegmentation().GetNumberOfSegments() >= 3
+        measured = logic.measure(volume, segmentation)
+        assert abs(measured.total.volume_ml - result.quantification.total.volume_ml) < 0.01
+        cancel = Cancel()
+        cancel.cancel()
+        try:
+            logic.process(volume, segmentation, device="cpu", cancel=cancel)
+        except CancelledError:
+            pass
+        else:
+            raise AssertionError("a cancelled run came to its end")
+        logic.close()
+        self.delayDisplay("Test passed")
+
+    def _makeVolume(self):
+        _findPackage()
+        from CovidLesionSegLogic import mrml
+        from CovidLesionSegLogic.phantom import make_phantom
+
+        self.delayDisplay("Making a CT with known lesions")
+        phantom = make_phantom((32, 128, 128), (2.8, 2.8, 9.0))
+        return phantom, mrml.volume_to_node(phantom.ct, name="Phantom")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,6 @@ from CovidLesionSegLogic.errors import InputError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from CovidLesionSegLogic.models import ModelCard
     from CovidLesionSegLogic.phantom import Phantom
@@ -145,7 +147,7 @@ def test_wrong_requests_are_refused_before_any_work(
 
 
 def test_module_describes_itself_and_loads_its_terms_at_start(
-    host: Any, module: ModuleType
+    host: Any, module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent = SimpleNamespace()
     module.CovidLesionSeg(parent)
@@ -153,8 +155,24 @@ def test_module_describes_itself_and_loads_its_terms_at_start(
     assert parent.categories == ["Segmentation"]
     assert "not for clinical use" in parent.helpText
     assert "change over time" not in parent.helpText
+    samples: list[dict[str, Any]] = []
+    logic = SimpleNamespace(registerCustomSampleDataSource=lambda **entry: samples.append(entry))
+    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=logic))
     host.app.emit("startupCompleted()")
     assert mrml.load_terminology()
+    assert [entry["category"] for entry in samples] == ["COVID-19"]
+    assert Path(samples[0]["thumbnailFileName"]).is_file()
+
+
+@pytest.mark.slow
+def test_the_sample_is_a_chest_ct(host: Any, module: ModuleType) -> None:
+    module.CovidLesionSegLogic()
+    sampledata = importlib.import_module("CovidLesionSegLib.sampledata")
+    node = sampledata.load()
+    array = slicer.util.arrayFromVolume(node)
+    assert array.shape == sampledata.SHAPE
+    assert array.min() < -950
+    assert array.max() > 100
 
 
 def test_process_runs_the_real_pipeline_on_an_oblique_node(
@@ -186,13 +204,22 @@ def test_process_runs_the_real_pipeline_on_an_oblique_node(
 
 
 def test_self_test_passes(
-    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: Any,
+    module: ModuleType,
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The self-test Slicer runs, with a small model under the default one's name."""
+    """The script for a real Slicer, with a small model under the default one's name."""
     import tiny_model
 
-    tiny_model.install(tmp_path, monkeypatch, name="refnet")
-    module.CovidLesionSegTest().test_segmentPhantom()
+    codes: list[int] = []
+    monkeypatch.setattr(slicer.util, "exit", codes.append)
+    with monkeypatch.context() as patch:
+        tiny_model.install_coarse_refine(tmp_path, patch, 1, name="refnet")
+        monkeypatch.setenv("COVIDLESIONSEG_MODELS", str(tmp_path))
+        runpy.run_path(str(repository / "Testing" / "Slicer" / "self_test.py"), run_name="__main__")
+    assert codes == [0]
 
 
 @pytest.mark.slow

@@ -168,15 +168,19 @@ def install(folder: Path, monkeypatch: Any, **changes: Any) -> ModelCard:
 
 
 def install_coarse_refine(
-    folder: Path, monkeypatch: Any, n_classes: int, *, gate: dict[str, Any] | None = None
+    folder: Path,
+    monkeypatch: Any,
+    n_classes: int,
+    *,
+    gate: dict[str, Any] | None = None,
+    name: str = "coarse-refine",
 ) -> ModelCard:
     """Put a coarse-refine model of the first classes into ``folder``, as :func:`install` does."""
-    name = "coarse-refine"
     network = coarse_refine(n_classes, gate=gate is not None)
     weights = folder / f"{name}.safetensors"
     save_weights(network.state_dict(), weights, "int8")
     data = card_data(weights, **coarse_refine_values(n_classes, gate))
-    card = ModelCard.from_dict(data, folder)
+    card = ModelCard.from_dict({**data, "name": name}, folder)
     card.to_json(folder / f"{name}.json")
     _register(folder, monkeypatch)
     return card

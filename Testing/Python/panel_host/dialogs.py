@@ -50,15 +50,19 @@ class Dialogs:
 
 
 class Shown:
-    """What a panel had the main window show: modules, and layers of the slice views."""
+    """What a panel had the main window show: modules, layers of the slice views, status line."""
 
     def __init__(self) -> None:
         self.modules: list[str] = []
         self.layers: list[dict[str, Any]] = []
+        self.messages: list[str] = []
         self._signature = inspect.signature(slicer.util.setSliceViewerLayers)
 
     def selectModule(self, module: Any) -> None:
         self.modules.append(module if isinstance(module, str) else module.name)
+
+    def showStatusMessage(self, message: str, duration: int = 0) -> None:
+        self.messages.append(message)
 
     def setSliceViewerLayers(self, *values: Any, **options: Any) -> None:
         self.layers.append(dict(self._signature.bind(*values, **options).arguments))

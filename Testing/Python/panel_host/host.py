@@ -99,6 +99,7 @@ class Host:
             "selectModule": self.shown.selectModule,
             "setSliceViewerLayers": self.shown.setSliceViewerLayers,
             "pip_install": _no_pip,
+            "showStatusMessage": self.shown.showStatusMessage,
         }
         for name, function in functions.items():
             self._put(slicer.util, name, function)
