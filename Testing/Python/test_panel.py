@@ -23,6 +23,8 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 pytest.importorskip("PySide6.QtUiTools", reason="PySide6 is not installed")
 panel_host = pytest.importorskip("panel_host")
 
+from vtk import vtkCollection, vtkIdTypeArray, vtkStringArray  # noqa: E402
+
 from CovidLesionSegLogic import mrml  # noqa: E402
 
 PATIENCE_S = 120
@@ -564,3 +566,45 @@ def test_dicom_seg_needs_an_exporter_and_a_ct_from_dicom(
     assert "No non empty segments found." in host.dialogs[-1][1]
     assert "not written" in str(host.errors.pop())  # Slicer shows it and raises it again
     Exporter.said, Exporter.done[:] = "", []
+
+
+class PlotView:
+    """Has what the panel uses of Slicer's plot view: one signal."""
+
+    def __init__(self) -> None:
+        self.slots: list[Any] = []
+
+    def connect(self, signal: str, slot: Any) -> None:
+        assert signal == "dataSelected(vtkStringArray*,vtkCollection*)"
+        self.slots.append(slot)
+
+    def disconnect(self, signal: str, slot: Any) -> None:
+        if slot in self.slots:
+            self.slots.remove(slot)
+
+
+def test_a_click_into_the_chart_moves_the_slice_views(
+    host: Any, panel: Any, thorax: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply_and_wait(host, panel)
+    view = PlotView()
+    widget = SimpleNamespace(plotView=lambda: view)
+    manager = SimpleNamespace(plotViewCount=1, plotWidget=lambda index: widget)
+    monkeypatch.setattr(host.app, "layoutManager", lambda: manager, raising=False)
+    charts: list[Any] = []
+    logic = SimpleNamespace(ShowChartInLayout=charts.append)
+    monkeypatch.setattr(host.modules, "plots", SimpleNamespace(logic=lambda: logic), raising=False)
+    click(panel.ui.chartButton)
+    click(panel.ui.chartButton)
+    assert len(view.slots) == 1
+    segmentation = panel._parameterNode.outputSegmentation
+    assert charts[-1] == segmentation.GetNodeReference(mrml.CHART_ROLE)
+    red = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
+    red.SetOrientationToAxial()
+    points = vtkIdTypeArray()
+    points.InsertNextValue(5)
+    selections = vtkCollection()
+    selections.AddItem(points)
+    view.slots[0](vtkStringArray(), selections)
+    heights = sorted(s.z_mm for s in panel.results.quantification.slices)
+    assert red.GetSliceToRAS().GetElement(2, 3) == pytest.approx(heights[5])
