@@ -101,6 +101,7 @@ class Jobs:
             self._progress.rest()
         elif isinstance(error, CancelledError):
             self._progress.rest(_("Cancelled; nothing was changed."))
+            self._logic.warmUp(lambda devices: None)  # a worker that had to be ended is replaced
         elif error is not None:
             self._progress.fail(str(error))
             logging.error("CovidLesionSeg: %s", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from CovidLesionSegLogic.cli.parsing import Parser
 from CovidLesionSegLogic.cli.progress import Reporter, json_stream
 from CovidLesionSegLogic.errors import RequestError
 
+NICENESS = 5
+"""So that the parent's window, on the same cores, gets its turn at once."""
 EPILOG = """\
 The worker keeps its models loaded between requests and ends with its parent: when standard input
 closes, it removes DIR and is gone. Requests and answers are described in docs/worker.md.
@@ -48,6 +51,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
     if not args.exchange.is_dir():
         raise RequestError(f"The exchange folder {args.exchange} does not exist: make it first.")
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     lock = threading.Lock()
     with json_stream() as stream:
 
