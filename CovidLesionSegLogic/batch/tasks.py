@@ -21,6 +21,7 @@ from CovidLesionSegLogic.outputs import write_outputs
 from CovidLesionSegLogic.outputs.write import numbers
 from CovidLesionSegLogic.pipeline import (
     GateResult,
+    KeptLungs,
     SegmentationResult,
     SegmentOptions,
     check_options,
@@ -36,10 +37,11 @@ CORRECTED = "The segmentation was corrected by hand after the run."
 
 @dataclass(frozen=True)
 class Context:
-    """What every task gets: the exchange folder, loaded networks, whom to tell, when to stop."""
+    """What every task gets: the exchange folder, what is kept, whom to tell, when to stop."""
 
     root: Path
     networks: KeptNetworks
+    lungs: KeptLungs
     progress: Progress
     cancel: Cancel
 
@@ -66,6 +68,7 @@ def segment(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
         progress=context.progress,
         cancel=context.cancel,
         networks=context.networks,
+        kept_lungs=context.lungs,
     )
     told: dict[str, Any] = {
         "labels": write_placed(Placed.of(result.labels), folder / LABELS),

@@ -26,6 +26,7 @@ from CovidLesionSegLogic.batch.tasks import TASKS, Context
 from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.errors import CovidLesionSegError, InputError, RequestError
 from CovidLesionSegLogic.models import KeptNetworks
+from CovidLesionSegLogic.pipeline import KeptLungs
 
 LONGEST_LINE = 1 << 20
 SECONDS_BETWEEN = 0.05
@@ -48,7 +49,7 @@ class Worker:
 
     def __init__(self, root: Path, send: Send) -> None:
         self._root, self._send = root, send
-        self._networks = KeptNetworks()
+        self._networks, self._lungs = KeptNetworks(), KeptLungs()
         self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._cancels: dict[int, Cancel] = {}
         self._lock = threading.Lock()
@@ -89,7 +90,8 @@ class Worker:
         cancel = self._cancels[number]
         try:
             cancel.check()
-            context = Context(self._root, self._networks, _Throttle(self._send, number), cancel)
+            told = _Throttle(self._send, number)
+            context = Context(self._root, self._networks, self._lungs, told, cancel)
             result = TASKS[request["do"]](request, context)
             cancel.check()
             answer: dict[str, Any] = {"event": "done", "id": number, "result": result}
@@ -97,6 +99,7 @@ class Worker:
             answer = {"event": "error", "id": number, **_told(error)}
         except MemoryError:
             self._networks.clear()
+            self._lungs.clear()
             lacking = InputError("There is not enough memory for this CT; close other programs.")
             answer = {"event": "error", "id": number, **_told(lacking)}
         except Exception as error:  # noqa: BLE001 - whatever it is, the next request must work

@@ -24,6 +24,7 @@ from CovidLesionSegLogic.lungs import (
     split_sides,
 )
 from CovidLesionSegLogic.models import LUNG_MODEL, LoadNetwork, ModelCard, get_card, load_network
+from CovidLesionSegLogic.pipeline.kept_lungs import FoundLungs, KeptLungs
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
 
 if TYPE_CHECKING:
@@ -53,14 +54,15 @@ def find_lungs(
     cancel: Cancel,
     notice: Callable[[str], None],
     networks: LoadNetwork = load_network,
+    kept: KeptLungs | None = None,
 ) -> LungStage:
-    """Find the lungs; InputError when there are none."""
+    """Find the lungs, unless ``kept`` knows them; InputError when there are none."""
     if options.lungs is not None:
         progress(STAGE, 0, 1)
         stage = _given(options.lungs, ct, canonical, reorientation)
         progress(STAGE, 1, 1)
     else:
-        stage = _found(canonical, device, progress, cancel, notice, networks)
+        stage = _found(canonical, device, progress, cancel, notice, networks, kept or KeptLungs())
     if not stage.mask.any():
         where = options.lungs or ct.source.get("path") or ct.name
         raise InputError(
@@ -106,6 +108,7 @@ def _found(
     cancel: Cancel,
     notice: Callable[[str], None],
     networks: LoadNetwork,
+    kept: KeptLungs,
 ) -> LungStage:
     """By the lung network; by density where it is not installed."""
     try:
@@ -115,6 +118,11 @@ def _found(
         found = lungs_from_density(canonical.array, canonical.spacing)
         progress(STAGE, 1, 1)
         return LungStage(found.array, found.method, None, found.warnings)
+    lungs = kept.recall(canonical, card, device)
+    if lungs is not None:
+        progress(STAGE, 0, 1)
+        progress(STAGE, 1, 1)
+        return LungStage(lungs.mask, lungs.method, card, lungs.warnings)
     with memory_errors_for(device, "the lung network"):
         network = networks(card, device)
     predictions = predict_slices(
@@ -129,4 +137,5 @@ def _found(
         notice=notice,
     )
     found = lungs_from_predictions(predictions, canonical.shape, canonical.spacing)
+    kept.keep(FoundLungs(found.array, found.method, found.warnings))
     return LungStage(found.array, found.method, card, found.warnings)

@@ -32,6 +32,7 @@ from CovidLesionSegLogic.models import (
 )
 from CovidLesionSegLogic.pipeline import provenance
 from CovidLesionSegLogic.pipeline.gate import GateResult, gate_result
+from CovidLesionSegLogic.pipeline.kept_lungs import KeptLungs
 from CovidLesionSegLogic.pipeline.labelling import (
     complete_lungs,
     label_slice,
@@ -60,6 +61,7 @@ def segment_ct(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     networks: LoadNetwork = load_network,
+    kept_lungs: KeptLungs | None = None,
 ) -> SegmentationResult:
     """Segment the lesions of one chest CT.
 
@@ -81,6 +83,8 @@ def segment_ct(
         Set from another thread or a signal handler to stop early.
     networks
         What loads them; :class:`~CovidLesionSegLogic.models.KeptNetworks` keeps them for the next.
+    kept_lungs
+        The lungs of the CT before, used again where it is the same CT.
 
     Raises
     ------
@@ -127,6 +131,7 @@ def segment_ct(
             cancel=cancel,
             notice=notice,
             networks=networks,
+            kept=kept_lungs,
         )
         _add(warnings, *lungs.warnings)
     cancel.check()

@@ -13,7 +13,7 @@ from scipy import ndimage
 from CovidLesionSegLogic.ct import CTVolume, to_canonical, window, write_image
 from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.errors import CancelledError, InputError, RequestError
-from CovidLesionSegLogic.pipeline import SegmentOptions, segment_ct
+from CovidLesionSegLogic.pipeline import KeptLungs, SegmentOptions, segment_ct
 
 TWO = [
     {"name": "ground-glass opacity", "label": 3, "threshold": 0.5, "color": [255, 0, 0]},
@@ -191,6 +191,33 @@ def test_lungs_by_the_network_on_every_slice(phantom, card, tmp_path, monkeypatc
     assert result.provenance["lungs"]["model"]["sha256"] == lung_card.weights.sha256
     aerated = (phantom.lungs > 0) & (phantom.ct.array > -940) & (phantom.ct.array < -410)
     assert (result.lungs == phantom.lungs)[aerated].mean() > 0.97
+
+
+def test_lungs_of_the_same_ct_are_found_once(phantom, card, tmp_path, monkeypatch):
+    tiny_model.install_lungs(tmp_path, monkeypatch)
+    kept = KeptLungs()
+    steps: list[tuple[str, int, int]] = []
+
+    def run_once(ct):
+        steps.clear()
+        result = segment_ct(
+            ct,
+            SegmentOptions(model=card.name, device="cpu"),
+            progress=lambda *step: steps.append(step),
+            kept_lungs=kept,
+        )
+        return result, [step for step in steps if step[0] == "lungs"]
+
+    first, slices = run_once(phantom.ct)
+    assert slices[-1] == ("lungs", phantom.ct.shape[0], phantom.ct.shape[0])
+    second, slices = run_once(phantom.ct)
+    assert slices == [("lungs", 0, 1), ("lungs", 1, 1)]
+    np.testing.assert_array_equal(first.lungs, second.lungs)
+    np.testing.assert_array_equal(first.labels, second.labels)
+    changed = phantom.ct.array.copy()
+    changed[3, 10, 10] += 1
+    _, slices = run_once(replace(phantom.ct, array=changed))
+    assert len(slices) > 2
 
 
 def test_lungs_by_density_without_the_network(phantom, card):
