@@ -40,7 +40,8 @@ class ResultsTable:
         table.setRowCount(len(rows))
         table.setHorizontalHeaderLabels(headings)
         for number, row in enumerate(rows):
-            name = qt.QTableWidgetItem(row.name)
+            name = qt.QTableWidgetItem(row.name.replace(" ", "\n", 1))  # narrow
+            name.setData(qt.Qt.UserRole, row.name)
             if row.kind == "class" and row.name in segments:
                 shown = segmentation.GetDisplayNode().GetSegmentVisibility(segments[row.name])
                 name.setCheckState(qt.Qt.Checked if shown else qt.Qt.Unchecked)
@@ -71,11 +72,10 @@ class ResultsTable:
         if self._filling or column != NAME_COLUMN:
             return
         item = self._table.item(row, column)
-        segments = mrml.class_segments(self._segmentation)
-        if item.text() in segments:
+        segment = mrml.class_segments(self._segmentation).get(item.data(qt.Qt.UserRole))
+        if segment is not None:
             shown = item.checkState() == qt.Qt.Checked
-            display = self._segmentation.GetDisplayNode()
-            display.SetSegmentVisibility(segments[item.text()], shown)
+            self._segmentation.GetDisplayNode().SetSegmentVisibility(segment, shown)
 
 
 def _cells(row):

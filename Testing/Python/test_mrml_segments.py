@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from test_mrml_volumes import oblique_ct
 from CovidLesionSegLogic.ct import CTVolume
 from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.models import LesionClass
+from CovidLesionSegLogic.pipeline import SegmentationResult
+from CovidLesionSegLogic.quantify import quantify
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 mrml = pytest.importorskip("CovidLesionSegLogic.mrml")
@@ -76,8 +77,14 @@ def test_lungs_can_be_left_out() -> None:
     node = mrml.labels_to_segmentation(labels, None, ct, CLASSES)
     assert len(ids(node)) == 2
     assert node.GetSegmentation().GetNumberOfLayers(BINARY) == 1
-    result = SimpleNamespace(
-        ct=ct, labels=labels, lungs=labels, classes=CLASSES, provenance={"model": "refnet"}
+    result = SegmentationResult(
+        ct=ct,
+        labels=labels,
+        lungs=labels,
+        probability=None,
+        classes=CLASSES,
+        quantification=quantify(ct, labels, labels, CLASSES),
+        provenance={"model": "refnet"},
     )
     node = mrml.result_to_segmentation(result, lungs=False)
     assert len(ids(node)) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,8 @@ from test_mrml_segments import CLASSES, ids, segment_array, small_case
 
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.mrml.terminology import CONTEXT, entry_for, terminology_file
+from CovidLesionSegLogic.pipeline import SegmentationResult
+from CovidLesionSegLogic.quantify import quantify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,15 @@ def test_saving_leaves_the_nodes_own_storage_alone(tmp_path: Path) -> None:
 
 def test_a_result_is_written_without_a_trace_in_the_scene(tmp_path: Path) -> None:
     ct, labels, lungs = small_case()
-    result = SimpleNamespace(ct=ct, labels=labels, lungs=lungs, classes=CLASSES, provenance={})
+    result = SegmentationResult(
+        ct=ct,
+        labels=labels,
+        lungs=lungs,
+        probability=None,
+        classes=CLASSES,
+        quantification=quantify(ct, labels, lungs, CLASSES),
+        provenance={},
+    )
     before = mrml.get_scene().GetNumberOfNodes()
     both = mrml.write_result(result, tmp_path / "both.seg.nrrd")
     lesions = mrml.write_result(result, tmp_path / "lesions.seg.nrrd", lungs=False)

@@ -127,7 +127,7 @@ def test_a_whole_run(host: Any, panel: Any, thorax: Any) -> None:
     ]
     table = panel.ui.resultsTable
     names = [table.item(row, 0).text() for row in range(table.rowCount)]
-    assert names == ["ground-glass opacity", "consolidation", "all lesions", "lungs"]
+    assert names == ["ground-glass\nopacity", "consolidation", "all\nlesions", "lungs"]
     assert float(table.item(3, 1).text().split()[0].replace(",", "")) > 100  # mL of lung
     assert not panel.ui.resultsButton.collapsed
     assert host.dialogs == []
