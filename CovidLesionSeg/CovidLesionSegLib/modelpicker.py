@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from slicer.i18n import tr as _
 
 
@@ -40,9 +42,10 @@ class ModelPicker:
         """The installed models, the default one first; the choice stays where it can."""
         chosen = self.model
         self._cards = {card.name: card for card in self._logic.installedModels()}
-        self._fill(
-            self.ui.modelSelector, [(_finds(card), name) for name, card in self._cards.items()]
-        )
+        finds = {name: _finds(card) for name, card in self._cards.items()}
+        several = [text for text, number in Counter(finds.values()).items() if number > 1]
+        items = [(f"{t} ({n})" if t in several else t, n) for n, t in finds.items()]
+        self._fill(self.ui.modelSelector, items)
         self._choose(self.ui.modelSelector, chosen)
         self._tell()
 
@@ -92,12 +95,12 @@ class ModelPicker:
         if card is None:
             self.ui.modelInfoLabel.text = _("No lesion model is installed.")
             return
-        lines = [card.title, card.validation.get("in short", ""), card.licence]
+        title = f"{card.title} ({card.name} {card.version})"
+        lines = [title, card.validation.get("in short", ""), card.licence]
         self.ui.modelInfoLabel.text = "\n".join(line for line in lines if line)
 
 
 def _finds(card):
-    """A model by what it finds: "Ground-glass opacity and consolidation"."""
-    names = [c.name for c in card.classes]
-    text = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{text[:1].upper()}{text[1:]} ({card.name} {card.version})"
+    """A model by what it finds: "Ground-glass opacity, consolidation"."""
+    text = ", ".join(c.name for c in card.classes)
+    return f"{text[:1].upper()}{text[1:]}"

@@ -48,6 +48,7 @@ def palette(theme: str) -> QtGui.QPalette:
 
 def save_picture(widget: Any, path: Path, *, width: int, height: int | None, theme: str) -> None:
     """Write a PNG of the Qt widget ``widget``, as high as it wants to be unless told."""
+    before = QtWidgets.QApplication.palette()
     QtWidgets.QApplication.setPalette(palette(theme))
     if height is None:
         # Twice: labels that wrap are as high as their width makes them.
@@ -62,5 +63,6 @@ def save_picture(widget: Any, path: Path, *, width: int, height: int | None, the
         QtWidgets.QWidget.resize(widget, width, height)
     QtWidgets.QApplication.processEvents()
     picture: QtGui.QPixmap = widget.grab(QtCore.QRect(0, 0, -1, -1))
+    QtWidgets.QApplication.setPalette(before)
     if not picture.save(str(path), "PNG"):
         raise OSError(f"the picture {path} could not be written")
