@@ -63,15 +63,20 @@ class Run:
         """Hand over for some milliseconds; whether more is to be done."""
         from CovidLesionSegLogic.errors import CancelledError
 
-        if self._steps is None:
+        steps, until = self._steps, time.monotonic() + STEP_S
+        if steps is None:
             return False
-        until = time.monotonic() + STEP_S
         try:
-            for _step in self._steps:
+            while True:
                 if self._cancelled:
                     raise CancelledError
+                if self.worker.session.lost is not None:  # with its folder, while nobody asked
+                    raise self.worker.session.lost
+                next(steps)
                 if time.monotonic() > until:
                     return True
+        except StopIteration:
+            pass
         except Exception as error:  # noqa: BLE001 - told to the user by whoever started the run
             self._end(None, error)
         self._steps = None
@@ -110,12 +115,17 @@ class Run:
         """
         import qt
 
+        from CovidLesionSegLogic.errors import CancelledError
+
         if not self.running or self._cancelled:
             return
         self._cancelled = True
         if self._request is not None:
             self.worker.session.cancel(self._request)
-        qt.QTimer.singleShot(CANCEL_MS, self._insist)
+            qt.QTimer.singleShot(CANCEL_MS, self._insist)
+        elif not self._steps.gi_running:  # else the next step heeds it
+            self._steps.close()
+            self._end(None, CancelledError())
 
     def _insist(self):
         if self.running and self._cancelled:
@@ -144,7 +154,11 @@ class Run:
         return self._cancelled
 
     def _onDone(self, told, folder):
+        from CovidLesionSegLogic.errors import CancelledError
+
         try:
+            if self._cancelled:  # the answer was on its way already
+                raise CancelledError
             result = self.take(told, folder)
         except Exception as error:  # noqa: BLE001 - told to the user by whoever started the run
             self._end(None, error)

@@ -178,6 +178,74 @@ def test_cancel_acts_within_a_second_and_leaves_nothing(host: Any, panel: Any, t
     assert panel.ui.statusLabel.text.startswith("Done in")
 
 
+def slow_hand_over(panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of the hand-over for each turn of the event loop, and small steps."""
+    from CovidLesionSegLib import run
+
+    from CovidLesionSegLogic.batch import exchange
+
+    monkeypatch.setattr(run, "STEP_S", 0.0)
+    monkeypatch.setattr(exchange, "BLOCK_BYTES", 1)
+
+
+def test_cancel_during_the_hand_over_acts_at_once(
+    host: Any, panel: Any, thorax: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_hand_over(panel, monkeypatch)
+    click(panel.ui.applyButton)
+    run, worker = panel.jobs._run, panel.logic._workers.get()
+    host.wait_for(lambda: panel.ui.progressBar.value > 0, PATIENCE_S)
+    click(panel.ui.applyButton)
+    assert not panel.jobs.busy
+    assert "Cancelled" in panel.ui.statusLabel.text
+    assert worker.alive
+    assert run._request is None
+    assert [path.name for folder in worker.root.iterdir() for path in folder.iterdir()] == []
+
+
+def test_cancel_before_the_last_step_sends_no_request(
+    host: Any, panel: Any, thorax: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that waits; all is handed over, only the request is missing."""
+    from CovidLesionSegLogic.engine import Cancel
+    from CovidLesionSegLogic.errors import CancelledError
+
+    slow_hand_over(panel, monkeypatch)
+    cancel = Cancel()
+    run = panel.logic.makeRun(
+        thorax,
+        panel.logic.createSegmentation(thorax),
+        progressCallback=lambda stage, done, total: cancel.cancel() if done == total else None,
+    )
+    run.start()
+    with pytest.raises(CancelledError):
+        run.wait(cancel)
+    assert run._request is None
+    assert run.worker.alive
+
+
+def test_a_worker_lost_during_the_hand_over_is_told(
+    host: Any, panel: Any, thorax: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_hand_over(panel, monkeypatch)
+    click(panel.ui.applyButton)
+    os.kill(panel.logic._workers.get().process.processId(), signal.SIGKILL)
+    wait_until_idle(host, panel)
+    assert "memory" in panel.ui.statusLabel.text
+
+
+def test_an_answer_after_cancel_changes_nothing(host: Any, panel: Any, thorax: Any) -> None:
+    click(panel.ui.applyButton)
+    run = panel.jobs._run
+    host.wait_for(lambda: run._request is not None, PATIENCE_S)
+    done = run.worker.session._open[run._request].done
+    run.worker.session.cancel = lambda number: None  # too late: the answer is under way
+    click(panel.ui.applyButton)
+    done({})
+    assert not panel.jobs.busy
+    assert "Cancelled" in panel.ui.statusLabel.text
+
+
 def test_a_worker_that_does_not_heed_is_ended(host: Any, panel: Any, thorax: Any) -> None:
     click(panel.ui.applyButton)
     wait_for_status(host, panel, "Segmenting")
