@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 
 CANCEL_MS = 800
 """So long the worker may take to heed a cancellation before it is ended."""
@@ -53,6 +54,7 @@ class Run:
 
         raw = mrml.node_to_raw(self.inputVolume)
         self.running = True
+        self.worker.runs += 1
         self._steps = self._handOver(raw)
         self._timer = qt.QTimer()  # at every turn of the event loop while there are steps
         self._timer.setInterval(0)
@@ -88,6 +90,8 @@ class Run:
 
         folder = self.worker.root / self._folderName()
         if not (folder / exchange.CT_HEADER).exists():
+            if self.worker.runs == 1:
+                self.worker.tidy()
             folder.mkdir(exist_ok=True)
             for done, total in exchange.write_ct(raw, folder):
                 self.onProgress("handover", done, total)
@@ -169,8 +173,11 @@ class Run:
         if not self.running:
             return
         self.running, self.result, self.error = False, result, error
+        self.worker.runs -= 1
         self._steps = None
         self._timer.stop()
+        # A slot keeps its object, and this one keeps the CT, which may leave the scene.
+        self._timer.disconnect("timeout()", self._advance)
         self.onEnd(result, error)
 
 
@@ -238,6 +245,9 @@ class SegmentRun(Run):
         )
         if result.probability is not None:
             mrml.probability_to_nodes(result, self.outputSegmentation, self.inputVolume)
+        for one in (told["labels"], told["lungs"], *(told.get("probability") or ())):
+            with suppress(OSError):  # Windows keeps a file that is mapped
+                (folder / one["file"]).unlink()
         return result
 
 

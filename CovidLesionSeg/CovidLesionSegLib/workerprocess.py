@@ -36,6 +36,8 @@ class WorkerProcess:
         from CovidLesionSegLogic.batch.session import Session
 
         self.root = Path(tempfile.mkdtemp(prefix="CovidLesionSeg-"))  # for this user's eyes only
+        self.runs = 0
+        """That go on with it."""
         self._errors: list[str] = []
         self._rest = b""
         self._expected = False  # the end, because it was asked for
@@ -60,6 +62,11 @@ class WorkerProcess:
         import qt
 
         return not self._over and self.process.state() != qt.QProcess.NotRunning
+
+    def tidy(self) -> None:
+        """Remove the CTs of earlier runs, each as large as in memory; none may be going on."""
+        for folder in self.root.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def kill(self) -> None:
         """End it now; who waits for an answer is told that the run was cancelled.

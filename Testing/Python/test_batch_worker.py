@@ -152,6 +152,17 @@ def test_the_second_run_finds_its_network_loaded(
     assert loads == ["tiny"]
 
 
+def test_a_result_is_not_written_over_by_the_next(office: Office) -> None:
+    files: list[str] = []
+    for number in (1, 2):
+        options = OPTIONS | {"probability": True}
+        office.lines.put(do="segment", id=number, folder="case", options=options)
+        result = office.answer(number)["result"]
+        boxes = (result["labels"], result["lungs"], *result["probability"])
+        files += [box["file"] for box in boxes]
+    assert len(set(files)) == len(files)
+
+
 def test_a_cancelled_request_stops_and_the_next_one_works(office: Office) -> None:
     office.lines.put(do="segment", id=1, folder="case", options=OPTIONS | {"batch_size": 1})
     office.wait(lambda a: a.get("stage") == "segment")

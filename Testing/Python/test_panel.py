@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import time
+import weakref
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -162,6 +164,34 @@ def test_the_second_run_keeps_the_worker_and_what_was_handed_over(
     assert panel.ui.statusLabel.text.startswith("Done in")
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     assert len(nodes) == 2  # the lungs and one result
+
+
+def test_what_was_handed_over_goes_with_the_next_ct(
+    host: Any, panel: Any, thorax: Any, phantom: Phantom
+) -> None:
+    apply_and_wait(host, panel)
+    root = panel.logic._workers.get().root
+    (first,) = root.iterdir()
+    assert sorted(path.name for path in first.iterdir() if "lungs" not in path.name) == [
+        "ct.json",
+        "ct.raw",
+    ]
+    panel._parameterNode.inputVolume = mrml.volume_to_node(phantom.ct, name="Other")
+    apply_and_wait(host, panel)
+    (second,) = root.iterdir()
+    assert second != first
+
+
+def test_a_run_that_has_ended_keeps_no_ct(
+    host: Any, panel: Any, thorax: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_hand_over(panel, monkeypatch)
+    click(panel.ui.applyButton)
+    run = weakref.ref(panel.jobs._run)
+    click(panel.ui.applyButton)
+    assert not panel.jobs.busy
+    gc.collect()
+    assert run() is None
 
 
 def test_cancel_acts_within_a_second_and_leaves_nothing(host: Any, panel: Any, thorax: Any) -> None:
