@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from CovidLesionSegLib.run import MeasureRun, SaveRun, SegmentRun
+from CovidLesionSegLib.runs import MeasureRun, SaveRun, SegmentRun
 from CovidLesionSegLib.workerprocess import WorkerProcess
 
 
@@ -44,15 +44,15 @@ class Workers:
         return self._worker is not None and self._worker.alive
 
     def segment(self, *args, **options) -> SegmentRun:
-        """A run that is not started yet, see :class:`~.run.SegmentRun`."""
+        """A run that is not started yet, see :class:`~.runs.SegmentRun`."""
         return SegmentRun(self.get(), *args, **options)
 
     def measure(self, *args, **options) -> MeasureRun:
-        """See :class:`~.run.MeasureRun`."""
+        """See :class:`~.runs.MeasureRun`."""
         return MeasureRun(self.get(), *args, **options)
 
     def save(self, *args, **options) -> SaveRun:
-        """See :class:`~.run.SaveRun`."""
+        """See :class:`~.runs.SaveRun`."""
         return SaveRun(self.get(), *args, **options)
 
     def close(self) -> None:

@@ -354,7 +354,10 @@ def test_the_process_ends_when_asked(root: Path) -> None:
     assert process.wait(30) == 0
 
 
-def test_a_line_that_is_no_text_is_refused_and_the_next_one_works(root: Path) -> None:
+def test_a_line_that_is_no_text_is_refused_and_the_next_one_works(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")  # as the panel does
     process = start(root)
     assert first_line(process)["event"] == "ready"
     assert process.stdin is not None
