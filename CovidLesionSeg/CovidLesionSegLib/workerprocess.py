@@ -81,8 +81,11 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End it and take its folder away."""
+        import qt
+
         if self.alive:
             self.kill()
+        if self.process.state() != qt.QProcess.NotRunning:
             self.process.waitForFinished(1000)
         shutil.rmtree(self.root, ignore_errors=True)
 
@@ -109,7 +112,8 @@ class WorkerProcess:
                 self._errors = [*self._errors, text][-LAST_LINES:]
 
     def _onFinished(self, code=None, status=None) -> None:
-        if self._over:
+        if self._over:  # killed; Windows kept what it read until now
+            shutil.rmtree(self.root, ignore_errors=True)
             return
         self._onOutput()
         self._onError()

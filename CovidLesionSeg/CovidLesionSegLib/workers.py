@@ -33,8 +33,7 @@ class Workers:
 
     def get(self) -> WorkerProcess:
         """The worker that runs, or a new one."""
-        if self._worker is None or not self._worker.alive:
-            self.close()
+        if not self.running:  # one that was lost has taken its folder away itself
             self._worker = WorkerProcess(self._package)
         return self._worker
 

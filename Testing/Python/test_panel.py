@@ -352,6 +352,34 @@ def test_reloading_the_module_ends_run_and_worker(host: Any, panel: Any, thorax:
     assert not worker.root.exists()
 
 
+@pytest.mark.parametrize("how", ["kill", "close"])
+def test_a_folder_in_use_goes_with_the_process(
+    host: Any, panel: Any, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where no file of a process that is alive can be removed."""
+    import shutil
+
+    import qt
+
+    worker = panel.logic._workers.get()
+    host.wait_for(lambda: worker.session.ready, PATIENCE_S)
+    process, remove = worker.process, shutil.rmtree
+    monkeypatch.setattr(
+        shutil,
+        "rmtree",
+        lambda path, **options: (
+            remove(path, **options) if process.state() == qt.QProcess.NotRunning else None
+        ),
+    )
+    worker.kill()
+    assert worker.root.exists()
+    if how == "close":
+        worker.close()
+        assert not worker.root.exists()
+    else:
+        host.wait_for(lambda: not worker.root.exists(), PATIENCE_S)
+
+
 def test_leaving_slicer_ends_the_worker(host: Any, panel: Any, thorax: Any) -> None:
     apply_and_wait(host, panel)
     worker = panel.logic._workers.get()
