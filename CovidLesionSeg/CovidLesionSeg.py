@@ -173,6 +173,7 @@ class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         """The module is reloaded or Slicer ends: nothing of ours stays."""
         self.jobs.abandon()
+        self.results.clear()
         self.removeObservers()
         slicer.app.disconnect("aboutToQuit()", self._onQuit)
         self.setParameterNode(None)
@@ -223,25 +224,27 @@ class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = node
         if node is not None:
             self._parameterNodeGuiTag = node.connectGui(self.ui)
-            self.addObserver(node, vtkCommand.ModifiedEvent, self._checkCanApply)
-            self.models.show(node.model, node.device)
-            self._checkCanApply()
+            self.addObserver(node, vtkCommand.ModifiedEvent, self._onChoices)
+            self._onChoices()
 
     def _unbind(self):
         node = self._parameterNode
-        if node is None or not self.hasObserver(
-            node, vtkCommand.ModifiedEvent, self._checkCanApply
-        ):
+        if node is None or not self.hasObserver(node, vtkCommand.ModifiedEvent, self._onChoices):
             return
         node.disconnectGui(self._parameterNodeGuiTag)
         self._parameterNodeGuiTag = None
-        self.removeObserver(node, vtkCommand.ModifiedEvent, self._checkCanApply)
+        self.removeObserver(node, vtkCommand.ModifiedEvent, self._onChoices)
+
+    def _onChoices(self, caller=None, event=None):
+        """The choices have changed, by the user, a script or a scene that was loaded."""
+        self.models.show(self._parameterNode.model, self._parameterNode.device)
+        self._checkCanApply()
 
     def _onPicked(self):
         """Another model or device was chosen."""
-        if self._parameterNode is not None:
-            self._parameterNode.model = self.models.model
-            self._parameterNode.device = self.models.device
+        node, model, device = self._parameterNode, self.models.model, self.models.device
+        if node is not None:
+            node.model, node.device = model, device  # read before: the lists follow the node
         self._checkCanApply()
 
     def _checkCanApply(self, caller=None, event=None):

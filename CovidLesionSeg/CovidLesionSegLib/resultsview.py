@@ -17,7 +17,8 @@ class ResultsView:
     def __init__(self, ui):
         self.ui = ui
         self._jobs = None
-        self._observed = None  # (segmentation, tag of the observer) while changes are looked for
+        self._observed = []  # (vtkSegmentation, tag of an observer) while changes are looked for
+        self._filling = False
         self.segmentation = self.volume = self.quantification = None
         self._table = ResultsTable(ui.resultsTable)
         for name, slot in {
@@ -76,7 +77,7 @@ class ResultsView:
         self.quantification, self.segmentation, self.volume = quantification, segmentation, volume
         mrml.numbers_to_table(quantification, segmentation)
         mrml.areas_to_chart(quantification, segmentation, self._colors())
-        self._display()
+        self._showDisplay()
         self._table.show(quantification, segmentation)
         self.ui.resultsButton.text = _("3. Results: {name}").format(name=segmentation.GetName())
         self.ui.resultsLabel.text = note
@@ -86,14 +87,13 @@ class ResultsView:
 
     def _observe(self, segmentation):
         """Look for corrections of this segmentation, and of no other any more."""
-        if self._observed is not None:
-            before, tag = self._observed
-            before.GetSegmentation().RemoveObserver(tag)
-            self._observed = None
+        for content, tag in self._observed:
+            content.RemoveObserver(tag)
+        self._observed = []
         if segmentation is not None:
             content = segmentation.GetSegmentation()
-            tag = content.AddObserver(content.SourceRepresentationModified, self._onCorrected)
-            self._observed = (segmentation, tag)
+            for event in (content.SourceRepresentationModified, content.SegmentRemoved):
+                self._observed.append((content, content.AddObserver(event, self._onCorrected)))
 
     def _onCorrected(self, caller=None, event=None):
         if self._jobs is None or not self._jobs.busy:
@@ -123,6 +123,16 @@ class ResultsView:
             self.segmentation.CreateDefaultDisplayNodes()
         return self.segmentation.GetDisplayNode()
 
+    def _showDisplay(self):
+        """The boxes for 3-D and opacity say what is seen of this segmentation."""
+        display, content = self._display(), self.segmentation.GetSegmentation()
+        self._filling = True
+        self.ui.show3dCheckBox.checked = bool(
+            content.ContainsRepresentation("Closed surface") and display.GetVisibility3D()
+        )
+        self.ui.opacitySlider.value = display.GetOpacity()
+        self._filling = False
+
     def copy(self, checked=False):
         """The table as tab-separated text, as spreadsheets take it."""
         import qt
@@ -141,7 +151,8 @@ class ResultsView:
         path = path[0] if isinstance(path, tuple) else path
         if path:
             with slicer.util.tryWithErrorDisplay(_("The table could not be saved.")):
-                write_csv(self.quantification.rows(), Path(path).with_suffix(".csv"))
+                path = path if path.lower().endswith(".csv") else f"{path}.csv"
+                write_csv(self.quantification.rows(), Path(path))
 
     def saveFiles(self, checked=False):
         """Report, label maps and numbers into a folder of the user's choice."""
@@ -180,12 +191,16 @@ class ResultsView:
             view.connect("dataSelected(vtkStringArray*,vtkCollection*)", self._onPointSelected)
 
     def _onPointSelected(self, seriesIds, selections):
+        """Of the chart of these results; the view may show another one."""
         from CovidLesionSegLogic import mrml
 
-        for index in range(selections.GetNumberOfItems()):
+        chart = self.segmentation and self.segmentation.GetNodeReference(mrml.CHART_ROLE)
+        count = min(selections.GetNumberOfItems(), seriesIds.GetNumberOfValues())
+        for index in range(count if chart else 0):
             points = selections.GetItemAsObject(index)
+            if not chart.HasPlotSeriesNodeID(seriesIds.GetValue(index)):
+                continue
             if points is not None and points.GetNumberOfValues():
-                chart = self.segmentation.GetNodeReference(mrml.CHART_ROLE)
                 position = mrml.slice_position(chart, int(points.GetValue(0)))
                 if position is not None:
                     mrml.jump_to_slice(self.segmentation, position)
@@ -193,7 +208,7 @@ class ResultsView:
 
     def show3d(self, shown):
         """Surfaces in 3-D views, made where they are missing."""
-        if self.segmentation is None:
+        if self.segmentation is None or self._filling:
             return
         if shown:
             with slicer.util.tryWithErrorDisplay(
@@ -204,7 +219,7 @@ class ResultsView:
 
     def setOpacity(self, value):
         """Of all segments, in slices and in 3-D."""
-        if self.segmentation is not None:
+        if self.segmentation is not None and not self._filling:
             self._display().SetOpacity(value)
 
     def edit(self, checked=False):

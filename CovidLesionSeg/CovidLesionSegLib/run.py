@@ -5,7 +5,6 @@ Every step on Slicer's main thread takes milliseconds, so the window stays alive
 
 from __future__ import annotations
 
-import json
 import time
 
 CANCEL_MS = 800
@@ -36,6 +35,11 @@ class Run:
         self.running = False
         self._steps = self._request = self._timer = None
         self._cancelled = False
+        self._scenes = [node.GetScene() for node in self._nodes()]
+
+    def _nodes(self):
+        """Those that must stay in the scene."""
+        return [self.inputVolume]
 
     def fields(self, raw, folder):
         """Generator: writes what is needed besides the CT, returns the fields of the request."""
@@ -53,6 +57,7 @@ class Run:
 
         raw = mrml.node_to_raw(self.inputVolume)
         self.running = True
+        self.worker.runs += 1
         self._steps = self._handOver(raw)
         self._timer = qt.QTimer()  # at every turn of the event loop while there are steps
         self._timer.setInterval(0)
@@ -63,15 +68,20 @@ class Run:
         """Hand over for some milliseconds; whether more is to be done."""
         from CovidLesionSegLogic.errors import CancelledError
 
-        if self._steps is None:
+        steps, until = self._steps, time.monotonic() + STEP_S
+        if steps is None:
             return False
-        until = time.monotonic() + STEP_S
         try:
-            for _step in self._steps:
+            while True:
                 if self._cancelled:
                     raise CancelledError
+                if self.worker.session.lost is not None:  # with its folder, while nobody asked
+                    raise self.worker.session.lost
+                next(steps)
                 if time.monotonic() > until:
                     return True
+        except StopIteration:
+            pass
         except Exception as error:  # noqa: BLE001 - told to the user by whoever started the run
             self._end(None, error)
         self._steps = None
@@ -83,6 +93,8 @@ class Run:
 
         folder = self.worker.root / self._folderName()
         if not (folder / exchange.CT_HEADER).exists():
+            if self.worker.runs == 1:
+                self.worker.tidy()
             folder.mkdir(exist_ok=True)
             for done, total in exchange.write_ct(raw, folder):
                 self.onProgress("handover", done, total)
@@ -110,12 +122,17 @@ class Run:
         """
         import qt
 
+        from CovidLesionSegLogic.errors import CancelledError
+
         if not self.running or self._cancelled:
             return
         self._cancelled = True
         if self._request is not None:
             self.worker.session.cancel(self._request)
-        qt.QTimer.singleShot(CANCEL_MS, self._insist)
+            qt.QTimer.singleShot(CANCEL_MS, self._insist)
+        elif not self._steps.gi_running:  # else the next step heeds it
+            self._steps.close()
+            self._end(None, CancelledError())
 
     def _insist(self):
         if self.running and self._cancelled:
@@ -144,7 +161,16 @@ class Run:
         return self._cancelled
 
     def _onDone(self, told, folder):
+        from CovidLesionSegLogic.errors import CancelledError, InputError
+
         try:
+            if self._cancelled:  # the answer was on its way already
+                raise CancelledError
+            if [node.GetScene() for node in self._nodes()] != self._scenes or None in self._scenes:
+                raise InputError(
+                    "The CT or the segmentation was removed from the scene during the run; "
+                    "choose them again and repeat it."
+                )
             result = self.take(told, folder)
         except Exception as error:  # noqa: BLE001 - told to the user by whoever started the run
             self._end(None, error)
@@ -155,133 +181,9 @@ class Run:
         if not self.running:
             return
         self.running, self.result, self.error = False, result, error
+        self.worker.runs -= 1
         self._steps = None
         self._timer.stop()
+        # A slot keeps its object, and this one keeps the CT, which may leave the scene.
+        self._timer.disconnect("timeout()", self._advance)
         self.onEnd(result, error)
-
-
-class SegmentRun(Run):
-    """Lesions into a segmentation node; the result is a ``HandedResult``.
-
-    :param options: plain values of ``SegmentOptions`` by name.
-    :param regions: vtkMRMLSegmentationNode with lungs or lobes, or None.
-    :param lungs, surfaces: as of the logic's ``process``.
-    """
-
-    do = "segment"
-
-    def __init__(
-        self,
-        worker,
-        inputVolume,
-        outputSegmentation,
-        options,
-        *,
-        regions=None,
-        lungs=True,
-        surfaces=False,
-        **callbacks,
-    ):
-        Run.__init__(self, worker, inputVolume, **callbacks)
-        self.outputSegmentation = outputSegmentation
-        self.options, self.regions = dict(options), regions
-        self.lungs, self.surfaces = lungs, surfaces
-        self._scenes = [node.GetScene() for node in (inputVolume, outputSegmentation)]
-
-    def fields(self, raw, folder):
-        """The options, with lungs or lobes as a file."""
-        from CovidLesionSegLogic import mrml
-        from CovidLesionSegLogic.batch import exchange
-
-        options = dict(self.options)
-        if self.regions is not None:
-            grid = raw.grid()
-            given = yield from mrml.given_labels(self.regions, grid)
-            options[given.kind] = exchange.write_label_map(given.labels, grid, folder, given.kind)
-            if given.names:
-                options["region_names"] = {str(k): v for k, v in given.names.items()}
-        return {"options": options}
-
-    def take(self, told, folder):
-        """Into the scene; InputError where the nodes have left it meanwhile."""
-        from CovidLesionSegLogic import mrml
-        from CovidLesionSegLogic.batch.handed import read_result
-        from CovidLesionSegLogic.errors import InputError
-
-        nodes = (self.inputVolume, self.outputSegmentation)
-        if [node.GetScene() for node in nodes] != self._scenes or None in self._scenes:
-            raise InputError(
-                "The CT or the segmentation was removed from the scene during the run; "
-                "choose them again and repeat it."
-            )
-        result = read_result(told, folder, mrml.node_to_raw(self.inputVolume).grid())
-        mrml.result_to_segmentation(
-            result,
-            node=self.outputSegmentation,
-            reference=self.inputVolume,
-            lungs=self.lungs,
-            surfaces=self.surfaces,
-        )
-        if result.probability is not None:
-            mrml.probability_to_nodes(result, self.outputSegmentation, self.inputVolume)
-        return result
-
-
-class MeasureRun(Run):
-    """The numbers of a segmentation as it is now; the result is a ``Quantification``."""
-
-    do = "measure"
-
-    def __init__(self, worker, inputVolume, segmentation, **callbacks):
-        Run.__init__(self, worker, inputVolume, **callbacks)
-        self.segmentation = segmentation
-
-    def fields(self, raw, folder):
-        """Lesions and lungs as boxes, and the classes."""
-        from dataclasses import asdict
-
-        from CovidLesionSegLogic import mrml
-        from CovidLesionSegLogic.batch import exchange
-        from CovidLesionSegLogic.ct.box import Placed
-
-        classes = mrml.segmentation_classes(self.segmentation)
-        labels, lungs = mrml.segmentation_to_labels(self.segmentation, raw.grid())
-        yield
-        return {
-            "labels": exchange.write_placed(Placed.of(labels), folder / "edited.raw"),
-            "lungs": None
-            if lungs is None
-            else exchange.write_placed(Placed.of(lungs), folder / "edited-lungs.raw"),
-            "classes": [asdict(one) for one in classes],
-        }
-
-    def take(self, told, folder):
-        """The numbers."""
-        from CovidLesionSegLogic.quantify import Quantification
-
-        return Quantification.from_dict(told["numbers"])
-
-
-class SaveRun(MeasureRun):
-    """Report and files of a segmentation as it is now; the result is paths by kind.
-
-    :param output: folder.
-    """
-
-    do = "write"
-
-    def __init__(self, worker, inputVolume, segmentation, output, **callbacks):
-        MeasureRun.__init__(self, worker, inputVolume, segmentation, **callbacks)
-        self.output = output
-
-    def fields(self, raw, folder):
-        """As for measuring, with what the run noted in the segmentation."""
-        from CovidLesionSegLogic import mrml
-
-        fields = yield from MeasureRun.fields(self, raw, folder)
-        run = mrml.run_record(self.segmentation)
-        return {**fields, "run": json.loads(json.dumps(run)), "output": str(self.output)}
-
-    def take(self, told, folder):
-        """Paths by kind."""
-        return told["outputs"]

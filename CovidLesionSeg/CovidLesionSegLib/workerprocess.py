@@ -36,6 +36,8 @@ class WorkerProcess:
         from CovidLesionSegLogic.batch.session import Session
 
         self.root = Path(tempfile.mkdtemp(prefix="CovidLesionSeg-"))  # for this user's eyes only
+        self.runs = 0
+        """That go on with it."""
         self._errors: list[str] = []
         self._rest = b""
         self._expected = False  # the end, because it was asked for
@@ -61,6 +63,11 @@ class WorkerProcess:
 
         return not self._over and self.process.state() != qt.QProcess.NotRunning
 
+    def tidy(self) -> None:
+        """Remove the CTs of earlier runs, each as large as in memory; none may be going on."""
+        for folder in self.root.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+
     def kill(self) -> None:
         """End it now; who waits for an answer is told that the run was cancelled.
 
@@ -74,8 +81,11 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End it and take its folder away."""
+        import qt
+
         if self.alive:
             self.kill()
+        if self.process.state() != qt.QProcess.NotRunning:
             self.process.waitForFinished(1000)
         shutil.rmtree(self.root, ignore_errors=True)
 
@@ -102,7 +112,8 @@ class WorkerProcess:
                 self._errors = [*self._errors, text][-LAST_LINES:]
 
     def _onFinished(self, code=None, status=None) -> None:
-        if self._over:
+        if self._over:  # killed; Windows kept what it read until now
+            shutil.rmtree(self.root, ignore_errors=True)
             return
         self._onOutput()
         self._onError()

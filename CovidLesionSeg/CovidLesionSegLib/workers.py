@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from CovidLesionSegLib.run import MeasureRun, SaveRun, SegmentRun
+from CovidLesionSegLib.runs import MeasureRun, SaveRun, SegmentRun
 from CovidLesionSegLib.workerprocess import WorkerProcess
 
 
@@ -33,8 +33,7 @@ class Workers:
 
     def get(self) -> WorkerProcess:
         """The worker that runs, or a new one."""
-        if self._worker is None or not self._worker.alive:
-            self.close()
+        if not self.running:  # one that was lost has taken its folder away itself
             self._worker = WorkerProcess(self._package)
         return self._worker
 
@@ -44,15 +43,15 @@ class Workers:
         return self._worker is not None and self._worker.alive
 
     def segment(self, *args, **options) -> SegmentRun:
-        """A run that is not started yet, see :class:`~.run.SegmentRun`."""
+        """A run that is not started yet, see :class:`~.runs.SegmentRun`."""
         return SegmentRun(self.get(), *args, **options)
 
     def measure(self, *args, **options) -> MeasureRun:
-        """See :class:`~.run.MeasureRun`."""
+        """See :class:`~.runs.MeasureRun`."""
         return MeasureRun(self.get(), *args, **options)
 
     def save(self, *args, **options) -> SaveRun:
-        """See :class:`~.run.SaveRun`."""
+        """See :class:`~.runs.SaveRun`."""
         return SaveRun(self.get(), *args, **options)
 
     def close(self) -> None:

@@ -44,6 +44,8 @@ class Session:
         self._rest = b""
         self.ready = False
         """Whether the worker has said that it listens."""
+        self.lost: CovidLesionSegError | None = None
+        """Why no request can be sent any more."""
 
     @property
     def busy(self) -> bool:
@@ -59,7 +61,12 @@ class Session:
         progress: Progress = lambda stage, done, total: None,
         **fields: Any,
     ) -> int:
-        """Send a request; exactly one of ``done`` and ``failed`` is called later. Its number."""
+        """Send a request; exactly one of ``done`` and ``failed`` is called later. Its number.
+
+        Raises :attr:`lost` where the process is gone.
+        """
+        if self.lost is not None:
+            raise self.lost
         number, self._next = self._next, self._next + 1
         self._open[number] = _Open(done, failed, progress)
         self._write({"do": do, "id": number, **fields})
@@ -86,17 +93,17 @@ class Session:
 
     def ended(self, why: str) -> None:
         """The process is gone: tell everybody who waits, in the words of ``why``."""
-        self._rest, self.ready = b"", False
-        waiting, self._open = list(self._open.values()), {}
-        for one in waiting:
-            one.failed(CovidLesionSegError(why))
+        self._end(CovidLesionSegError(why))
 
     def drop(self) -> None:
         """Nobody waits any more: the parent has ended the process because it was told to."""
-        self._rest, self.ready = b"", False
+        self._end(CancelledError())
+
+    def _end(self, error: CovidLesionSegError) -> None:
+        self._rest, self.ready, self.lost = b"", False, error
         waiting, self._open = list(self._open.values()), {}
         for one in waiting:
-            one.failed(CancelledError())
+            one.failed(error)
 
     def _dispatch(self, line: bytes) -> None:
         try:

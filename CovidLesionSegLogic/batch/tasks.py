@@ -29,7 +29,6 @@ from CovidLesionSegLogic.pipeline import (
 )
 from CovidLesionSegLogic.quantify import quantify
 
-LABELS, LUNGS = "result-labels.raw", "result-lungs.raw"
 OPTIONS = ("model", "device", "threshold", "gate", "flips", "batch_size", "probability")
 MAPS = ("lungs", "regions")
 CORRECTED = "The segmentation was corrected by hand after the run."
@@ -60,7 +59,7 @@ def segment(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
     "labels", "lungs" and, if asked for, "probability" (per class) as boxes, "classes", and the
     "numbers" of ``NAME_quantification.json``.
     """
-    folder = context.folder(request)
+    folder, number = context.folder(request), request["id"]
     options = _options(request, folder)
     result = segment_ct(
         open_ct(folder).checked(),
@@ -70,15 +69,17 @@ def segment(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
         networks=context.networks,
         kept_lungs=context.lungs,
     )
+    # Names of their own: Windows replaces no file that the parent has mapped, and the parent may
+    # not have read the result of the last request yet.
     told: dict[str, Any] = {
-        "labels": write_placed(Placed.of(result.labels), folder / LABELS),
-        "lungs": write_placed(Placed.of(result.lungs), folder / LUNGS),
+        "labels": write_placed(Placed.of(result.labels), folder / f"labels-{number}.raw"),
+        "lungs": write_placed(Placed.of(result.lungs), folder / f"lungs-{number}.raw"),
         "classes": [asdict(c) for c in result.classes],
         "numbers": numbers(result),
     }
     if result.probability is not None:
         told["probability"] = [
-            write_placed(_as_float32(Placed.of(soft)), folder / f"probability-{index}.raw")
+            write_placed(_as_float32(Placed.of(soft)), folder / f"probability-{number}-{index}.raw")
             for index, soft in enumerate(result.probability)
         ]
     return told

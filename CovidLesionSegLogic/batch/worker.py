@@ -68,9 +68,10 @@ class Worker:
                 self._cancel(request["id"])
             elif request["do"] == "exit":
                 self._requests.put(None)
+            elif not self._admit(request["id"]):
+                told = _told(RequestError(f"The id {request['id']} is that of an open request."))
+                self._send({"event": "error", "id": None, **told})
             else:
-                with self._lock:
-                    self._cancels[request["id"]] = Cancel()
                 self._requests.put(request)
 
     def work(self) -> None:
@@ -78,6 +79,14 @@ class Worker:
         self._send({"event": "ready", "version": __version__, "process": os.getpid()})
         while (request := self._requests.get()) is not None:
             self._do(request)
+
+    def _admit(self, number: int) -> bool:
+        """Make a request cancellable; False where another one of its number is not done yet."""
+        with self._lock:
+            if number in self._cancels:
+                return False
+            self._cancels[number] = Cancel()
+        return True
 
     def _cancel(self, number: int) -> None:
         with self._lock:
@@ -123,7 +132,7 @@ def parse_request(line: str) -> dict[str, Any]:
         raise RequestError("A request is longer than a mebibyte.")
     try:
         request = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, too
         raise RequestError(f"A request is not JSON ({error}).") from error
     if not isinstance(request, dict):
         raise RequestError("A request must be an object {...}.")
@@ -167,10 +176,12 @@ class _Throttle:
 
 def end_with_parent(root: Path, lines: Iterable[str], worker: Worker) -> None:
     """Listen, and end the process when the lines do; to be run in a thread of its own."""
-    worker.listen(lines)
-    shutil.rmtree(root, ignore_errors=True)
-    # Not sys.exit: the main thread may be deep in a computation.
-    os._exit(0)
+    try:
+        worker.listen(lines)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+        # Not sys.exit: the main thread may be deep in a computation.
+        os._exit(0)
 
 
 def serve(root: Path, lines: Iterable[str], send: Send) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from CovidLesionSegLogic.cli.parsing import Parser
 from CovidLesionSegLogic.cli.progress import Reporter, json_stream
@@ -62,5 +62,18 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
                 stream.write(text + "\n")
                 stream.flush()
 
-        serve(args.exchange.resolve(), sys.stdin, send)
+        serve(args.exchange.resolve(), _own_input(), send)
     return 0
+
+
+def _own_input() -> TextIO:
+    """The lines of standard input, which is left empty for everybody else in this process.
+
+    A library or a child process must not take requests. On Windows, whoever asks what standard
+    input is waits while a thread reads from it, and libraries ask when they are loaded.
+    """
+    own = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8", errors="replace")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, sys.stdin.fileno())
+    os.close(nothing)
+    return own

@@ -133,3 +133,10 @@ def test_answers_to_nobody_are_ignored(session: Session) -> None:
     for stray in (b"[1, 2]\n", b"null\n", b'{"event": "done", "id": 99, "result": 1}\n', b"\n"):
         session.received(stray)
     assert not session.busy
+
+
+def test_a_process_that_is_gone_takes_no_request(session: Session, sent: list[bytes]) -> None:
+    session.ended("memory ran out")
+    with pytest.raises(CovidLesionSegError, match="memory ran out"):
+        Listener().ask(session)
+    assert (sent, session.busy) == ([], False)

@@ -152,6 +152,17 @@ def test_the_second_run_finds_its_network_loaded(
     assert loads == ["tiny"]
 
 
+def test_a_result_is_not_written_over_by_the_next(office: Office) -> None:
+    files: list[str] = []
+    for number in (1, 2):
+        options = OPTIONS | {"probability": True}
+        office.lines.put(do="segment", id=number, folder="case", options=options)
+        result = office.answer(number)["result"]
+        boxes = (result["labels"], result["lungs"], *result["probability"])
+        files += [box["file"] for box in boxes]
+    assert len(set(files)) == len(files)
+
+
 def test_a_cancelled_request_stops_and_the_next_one_works(office: Office) -> None:
     office.lines.put(do="segment", id=1, folder="case", options=OPTIONS | {"batch_size": 1})
     office.wait(lambda a: a.get("stage") == "segment")
@@ -256,6 +267,7 @@ def test_a_wrong_request_is_answered_in_a_sentence(
         '{"do": "segment", "id": true}',
         '{"do": ["segment"], "id": 1}',
         "x" * (1 << 21),
+        '{"do": "devices", "id": ' + "1" * 5000 + "}",
     ],
 )
 def test_what_is_no_request_is_refused(line: str) -> None:
@@ -285,6 +297,20 @@ def test_no_memory_is_told_in_plain_words(office: Office, monkeypatch: pytest.Mo
     monkeypatch.setitem(TASKS, "prepare", fails)
     office.lines.put(do="prepare", id=1)
     assert "not enough memory" in office.answer(1)["message"]
+
+
+def test_a_number_in_use_is_refused_and_the_next_request_works(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setitem(TASKS, "prepare", lambda request, context: {"waited": go_on.wait(60)})
+    for _ in range(2):
+        office.lines.put(do="prepare", id=1)
+    assert "open request" in office.answer(None)["message"]
+    go_on.set()
+    assert office.answer(1)["result"] == {"waited": True}
+    office.lines.put(do="devices", id=2)
+    assert office.answer(2)["event"] == "done"
 
 
 def start(root: Path) -> subprocess.Popen[bytes]:
@@ -325,6 +351,49 @@ def test_the_process_ends_when_asked(root: Path) -> None:
     assert process.stdin is not None
     process.stdin.write(b'{"do": "exit"}\n')
     process.stdin.flush()
+    assert process.wait(30) == 0
+
+
+def test_a_line_that_is_no_text_is_refused_and_the_next_one_works(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")  # as the panel does
+    process = start(root)
+    assert first_line(process)["event"] == "ready"
+    assert process.stdin is not None
+    process.stdin.write(b'\xff\n{"do": "exit"}\n')
+    process.stdin.flush()
+    answer = first_line(process)
+    assert (answer["event"], answer["id"]) == ("error", None)
+    assert process.wait(30) == 0
+
+
+TAKES_INPUT = """
+import pathlib, subprocess, sys, time
+from CovidLesionSegLogic.batch import tasks
+from CovidLesionSegLogic.cli import main
+
+def prepare(request, context):
+    child = [sys.executable, "-c", "import sys; print(len(sys.stdin.read()))"]
+    return {"taken": int(subprocess.run(child, stdout=subprocess.PIPE, timeout=10).stdout)}
+
+tasks.TASKS["prepare"] = prepare
+main(["worker", "--exchange", sys.argv[1]])
+"""
+
+
+def test_no_child_process_takes_the_requests(root: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", TAKES_INPUT, str(root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert first_line(process)["event"] == "ready"
+    assert process.stdin is not None
+    process.stdin.write(b'{"do": "prepare", "id": 1}\n')
+    process.stdin.flush()
+    assert first_line(process)["result"] == {"taken": 0}
+    process.stdin.close()
     assert process.wait(30) == 0
 
 

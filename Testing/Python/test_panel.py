@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import time
+import weakref
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -164,6 +166,34 @@ def test_the_second_run_keeps_the_worker_and_what_was_handed_over(
     assert len(nodes) == 2  # the lungs and one result
 
 
+def test_what_was_handed_over_goes_with_the_next_ct(
+    host: Any, panel: Any, thorax: Any, phantom: Phantom
+) -> None:
+    apply_and_wait(host, panel)
+    root = panel.logic._workers.get().root
+    (first,) = root.iterdir()
+    assert sorted(path.name for path in first.iterdir() if "lungs" not in path.name) == [
+        "ct.json",
+        "ct.raw",
+    ]
+    panel._parameterNode.inputVolume = mrml.volume_to_node(phantom.ct, name="Other")
+    apply_and_wait(host, panel)
+    (second,) = root.iterdir()
+    assert second != first
+
+
+def test_a_run_that_has_ended_keeps_no_ct(
+    host: Any, panel: Any, thorax: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_hand_over(panel, monkeypatch)
+    click(panel.ui.applyButton)
+    run = weakref.ref(panel.jobs._run)
+    click(panel.ui.applyButton)
+    assert not panel.jobs.busy
+    gc.collect()
+    assert run() is None
+
+
 def test_cancel_acts_within_a_second_and_leaves_nothing(host: Any, panel: Any, thorax: Any) -> None:
     click(panel.ui.applyButton)
     wait_for_status(host, panel, "Segmenting")
@@ -176,6 +206,74 @@ def test_cancel_acts_within_a_second_and_leaves_nothing(host: Any, panel: Any, t
     assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
     apply_and_wait(host, panel)
     assert panel.ui.statusLabel.text.startswith("Done in")
+
+
+def slow_hand_over(panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of the hand-over for each turn of the event loop, and small steps."""
+    from CovidLesionSegLib import run
+
+    from CovidLesionSegLogic.batch import exchange
+
+    monkeypatch.setattr(run, "STEP_S", 0.0)
+    monkeypatch.setattr(exchange, "BLOCK_BYTES", 1)
+
+
+def test_cancel_during_the_hand_over_acts_at_once(
+    host: Any, panel: Any, thorax: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_hand_over(panel, monkeypatch)
+    click(panel.ui.applyButton)
+    run, worker = panel.jobs._run, panel.logic._workers.get()
+    host.wait_for(lambda: panel.ui.progressBar.value > 0, PATIENCE_S)
+    click(panel.ui.applyButton)
+    assert not panel.jobs.busy
+    assert "Cancelled" in panel.ui.statusLabel.text
+    assert worker.alive
+    assert run._request is None
+    assert [path.name for folder in worker.root.iterdir() for path in folder.iterdir()] == []
+
+
+def test_cancel_before_the_last_step_sends_no_request(
+    host: Any, panel: Any, thorax: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that waits; all is handed over, only the request is missing."""
+    from CovidLesionSegLogic.engine import Cancel
+    from CovidLesionSegLogic.errors import CancelledError
+
+    slow_hand_over(panel, monkeypatch)
+    cancel = Cancel()
+    run = panel.logic.makeRun(
+        thorax,
+        panel.logic.createSegmentation(thorax),
+        progressCallback=lambda stage, done, total: cancel.cancel() if done == total else None,
+    )
+    run.start()
+    with pytest.raises(CancelledError):
+        run.wait(cancel)
+    assert run._request is None
+    assert run.worker.alive
+
+
+def test_a_worker_lost_during_the_hand_over_is_told(
+    host: Any, panel: Any, thorax: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_hand_over(panel, monkeypatch)
+    click(panel.ui.applyButton)
+    os.kill(panel.logic._workers.get().process.processId(), signal.SIGKILL)
+    wait_until_idle(host, panel)
+    assert "memory" in panel.ui.statusLabel.text
+
+
+def test_an_answer_after_cancel_changes_nothing(host: Any, panel: Any, thorax: Any) -> None:
+    click(panel.ui.applyButton)
+    run = panel.jobs._run
+    host.wait_for(lambda: run._request is not None, PATIENCE_S)
+    done = run.worker.session._open[run._request].done
+    run.worker.session.cancel = lambda number: None  # too late: the answer is under way
+    click(panel.ui.applyButton)
+    done({})
+    assert not panel.jobs.busy
+    assert "Cancelled" in panel.ui.statusLabel.text
 
 
 def test_a_worker_that_does_not_heed_is_ended(host: Any, panel: Any, thorax: Any) -> None:
@@ -254,6 +352,34 @@ def test_reloading_the_module_ends_run_and_worker(host: Any, panel: Any, thorax:
     assert not worker.root.exists()
 
 
+@pytest.mark.parametrize("how", ["kill", "close"])
+def test_a_folder_in_use_goes_with_the_process(
+    host: Any, panel: Any, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where no file of a process that is alive can be removed."""
+    import shutil
+
+    import qt
+
+    worker = panel.logic._workers.get()
+    host.wait_for(lambda: worker.session.ready, PATIENCE_S)
+    process, remove = worker.process, shutil.rmtree
+    monkeypatch.setattr(
+        shutil,
+        "rmtree",
+        lambda path, **options: (
+            remove(path, **options) if process.state() == qt.QProcess.NotRunning else None
+        ),
+    )
+    worker.kill()
+    assert worker.root.exists()
+    if how == "close":
+        worker.close()
+        assert not worker.root.exists()
+    else:
+        host.wait_for(lambda: not worker.root.exists(), PATIENCE_S)
+
+
 def test_leaving_slicer_ends_the_worker(host: Any, panel: Any, thorax: Any) -> None:
     apply_and_wait(host, panel)
     worker = panel.logic._workers.get()
@@ -280,16 +406,103 @@ def test_choices_survive_a_saved_scene(host: Any, panel: Any, thorax: Any, tmp_p
     assert panel.models.model == "coarse-refine"
 
 
+def show_truth(panel: Any, volume: Any, phantom: Phantom) -> Any:
+    """Results as after a run that has found all; the segmentation."""
+    from CovidLesionSegLogic.models import LesionClass
+    from CovidLesionSegLogic.quantify import quantify
+
+    classes = (LesionClass("ground-glass opacity", 1), LesionClass("consolidation", 2))
+    node = mrml.labels_to_segmentation(
+        phantom.lesions, phantom.lungs, phantom.ct, classes, reference=volume
+    )
+    found = quantify(phantom.ct, phantom.lesions, phantom.lungs, classes)
+    panel.results.show(found, node, volume)
+    return node
+
+
+def test_a_removed_and_a_changed_segment_are_noticed(
+    host: Any, panel: Any, thorax: Any, phantom: Phantom
+) -> None:
+    for change in ("remove", "paint"):
+        node = show_truth(panel, thorax, phantom)
+        assert panel.ui.resultsLabel.text == ""
+        segment = mrml.class_segments(node)["consolidation"]
+        if change == "remove":
+            node.RemoveSegment(segment)
+        else:
+            nothing = np.zeros(phantom.ct.shape, np.uint8)
+            slicer.util.updateSegmentBinaryLabelmapFromArray(nothing, node, segment, thorax)
+        assert "Measure again" in panel.ui.resultsLabel.text
+
+
+def test_a_reloaded_module_leaves_no_observer(
+    host: Any, panel: Any, thorax: Any, phantom: Phantom
+) -> None:
+    node = show_truth(panel, thorax, phantom)
+    segment = mrml.class_segments(node)["consolidation"]
+    host.close(panel)
+    nothing = np.zeros(phantom.ct.shape, np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(nothing, node, segment, thorax)
+    assert host.errors == []  # of widgets that are gone
+
+
+def test_the_display_boxes_are_those_of_the_result(
+    host: Any, panel: Any, thorax: Any, phantom: Phantom
+) -> None:
+    one = show_truth(panel, thorax, phantom)
+    panel.ui.show3dCheckBox.checked = True
+    panel.ui.opacitySlider.value = 0.4
+    two = show_truth(panel, thorax, phantom)
+    assert (panel.ui.show3dCheckBox.checked, panel.ui.opacitySlider.value) == (False, 1.0)
+    assert not two.GetSegmentation().ContainsRepresentation("Closed surface")
+    panel.results.show(panel.results.quantification, one, thorax)
+    assert panel.ui.show3dCheckBox.checked
+    assert panel.ui.opacitySlider.value == pytest.approx(0.4)
+
+
+def test_a_name_with_a_dot_is_kept(
+    host: Any, panel: Any, thorax: Any, phantom: Phantom, tmp_path: Path
+) -> None:
+    show_truth(panel, thorax, phantom)
+    host.answers.append(str(tmp_path / "seen 2.5"))
+    click(panel.ui.csvButton)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["seen 2.5.csv"]
+
+
+def test_a_result_removed_while_it_is_measured_is_told(
+    host: Any, panel: Any, thorax: Any, phantom: Phantom
+) -> None:
+    node = show_truth(panel, thorax, phantom)
+    click(panel.ui.measureButton)
+    run = panel.jobs._run
+    host.wait_for(lambda: run._request is not None, PATIENCE_S)
+    slicer.mrmlScene.RemoveNode(node)
+    wait_until_idle(host, panel)
+    assert "removed from the scene" in panel.ui.statusLabel.text
+    assert not panel.ui.measureButton.enabled
+    assert panel.results.quantification is None
+
+
+def test_the_lists_follow_a_scene_that_is_loaded(host: Any, panel: Any, thorax: Any) -> None:
+    """Loading changes the node of the choices while the panel shows it."""
+    node = panel._parameterNode.parameterNode
+    assert panel.models.model == "coarse-refine"
+    other = next(name for name in panel.models._cards if name != "coarse-refine")
+    node.SetParameter("model", other)
+    assert panel.models.model == other
+    choose(panel.ui.deviceSelector, "auto")
+    choose(panel.ui.modelSelector, "coarse-refine")
+    choose(panel.ui.deviceSelector, "cpu")
+    chosen = panel._parameterNode
+    assert (chosen.model, chosen.device) == ("coarse-refine", "cpu")
+    assert panel.ui.deviceSelector.currentData == "cpu"
+
+
 def test_corrections_are_noticed_and_measured(host: Any, panel: Any, thorax: Any) -> None:
     apply_and_wait(host, panel)
     segmentation = panel._parameterNode.outputSegmentation
     before = panel.results.quantification.total.volume_ml
-    segments = mrml.class_segments(segmentation)
-    segmentation.GetSegmentation().GetSegment(segments["consolidation"])
-    segmentation.RemoveSegment(segments["consolidation"])
-    segmentation.GetSegmentation().InvokeEvent(
-        segmentation.GetSegmentation().SourceRepresentationModified
-    )
+    segmentation.RemoveSegment(mrml.class_segments(segmentation)["consolidation"])
     assert "Measure again" in panel.ui.resultsLabel.text
     click(panel.ui.measureButton)
     wait_until_idle(host, panel)
@@ -584,9 +797,9 @@ class PlotView:
 
 
 def test_a_click_into_the_chart_moves_the_slice_views(
-    host: Any, panel: Any, thorax: Any, monkeypatch: pytest.MonkeyPatch
+    host: Any, panel: Any, thorax: Any, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apply_and_wait(host, panel)
+    show_truth(panel, thorax, phantom)
     view = PlotView()
     widget = SimpleNamespace(plotView=lambda: view)
     manager = SimpleNamespace(plotViewCount=1, plotWidget=lambda index: widget)
@@ -597,14 +810,21 @@ def test_a_click_into_the_chart_moves_the_slice_views(
     click(panel.ui.chartButton)
     click(panel.ui.chartButton)
     assert len(view.slots) == 1
-    segmentation = panel._parameterNode.outputSegmentation
+    segmentation = panel.results.segmentation
     assert charts[-1] == segmentation.GetNodeReference(mrml.CHART_ROLE)
     red = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
     red.SetOrientationToAxial()
+    before = red.GetSliceToRAS().GetElement(2, 3)
+    foreign = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", "Of another chart")
     points = vtkIdTypeArray()
     points.InsertNextValue(5)
     selections = vtkCollection()
     selections.AddItem(points)
-    view.slots[0](vtkStringArray(), selections)
+    series = vtkStringArray()
+    series.InsertNextValue(foreign.GetID())
+    view.slots[0](series, selections)
+    assert red.GetSliceToRAS().GetElement(2, 3) == before
+    series.SetValue(0, charts[-1].GetNthPlotSeriesNodeID(1))
+    view.slots[0](series, selections)
     heights = sorted(s.z_mm for s in panel.results.quantification.slices)
     assert red.GetSliceToRAS().GetElement(2, 3) == pytest.approx(heights[5])
