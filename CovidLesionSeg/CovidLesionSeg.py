@@ -140,6 +140,7 @@ class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        self._volume = None  # the CT when the choices were last looked at
         self.jobs = None
 
     def setup(self):
@@ -222,6 +223,7 @@ class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Bind the panel to other choices, or to none."""
         self._unbind()
         self._parameterNode = node
+        self._volume = None if node is None else node.inputVolume
         if node is not None:
             self._parameterNodeGuiTag = node.connectGui(self.ui)
             self.addObserver(node, vtkCommand.ModifiedEvent, self._onChoices)
@@ -237,6 +239,13 @@ class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onChoices(self, caller=None, event=None):
         """The choices have changed, by the user, a script or a scene that was loaded."""
+        node, before = self._parameterNode, self._volume
+        self._volume = node.inputVolume
+        if before is not None and self._volume not in (None, before):
+            output = node.outputSegmentation
+            role = output.GetReferenceImageGeometryReferenceRole() if output else None
+            if output and output.GetNodeReference(role) == before:
+                node.outputSegmentation = None  # the CT before keeps its result
         self.models.show(self._parameterNode.model, self._parameterNode.device)
         self._checkCanApply()
 

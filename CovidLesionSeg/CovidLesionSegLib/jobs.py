@@ -22,23 +22,31 @@ class Jobs:
         self._run = None
         self._created = None  # the segmentation made for the run, removed when nothing comes of it
         self._quiet = False  # nobody looks any more: the scene or the panel is going
+        self._segmenting = False
 
     @property
     def busy(self):
         """Whether a job goes on."""
         return self._run is not None
 
+    @property
+    def segmenting(self):
+        """Whether the job that goes on, or is just ending, writes the segmentation itself."""
+        return self._segmenting
+
     def segment(self, node, **options):
         """Lesions of the parameter node's CT, into its segmentation or a new one."""
         if node.outputSegmentation is None:
             self._created = self._logic.createSegmentation(node.inputVolume)
             node.outputSegmentation = self._created
-        make = self._logic.makeRun
+        self._results.expect()
+        make, self._segmenting = self._logic.makeRun, True
         self._start(make, self._onSegmented, node.inputVolume, node.outputSegmentation, **options)
 
     def measureAgain(self):
         """Numbers of the segmentation as it is now."""
         shown = self._results
+        shown.expect()
         self._start(self._logic.makeMeasureRun, self._onMeasured, shown.volume, shown.segmentation)
 
     def saveFiles(self, folder):
@@ -60,11 +68,11 @@ class Jobs:
         self.cancel()
 
     def _start(self, make, onEnd, *args, **options):
-        self._run = make(*args, progressCallback=self._progress.show, onEnd=onEnd, **options)
         self._quiet = False
         self._progress.begin()
-        self._onChanged()
         try:
+            self._run = make(*args, progressCallback=self._progress.show, onEnd=onEnd, **options)
+            self._onChanged()
             self._run.start()
         except Exception as error:  # noqa: BLE001 - told to the user
             onEnd(None, error)
@@ -93,6 +101,7 @@ class Jobs:
         from CovidLesionSegLogic.errors import CancelledError
 
         run, self._run = self._run, None
+        self._segmenting = False
         created, self._created = self._created, None
         if error is not None and created is not None and created.GetScene() is not None:
             slicer.mrmlScene.RemoveNode(created)
@@ -100,7 +109,7 @@ class Jobs:
         if quiet:
             self._progress.rest()
         elif isinstance(error, CancelledError):
-            self._progress.rest(_("Cancelled; nothing was changed."))
+            self._progress.rest(_("Cancelled; the segmentation is as it was."))
             self._logic.warmUp(lambda devices: None)  # a worker that had to be ended is replaced
         elif error is not None:
             self._progress.fail(str(error))

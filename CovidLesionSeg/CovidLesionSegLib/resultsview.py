@@ -18,6 +18,7 @@ class ResultsView:
         self.ui = ui
         self._jobs = None
         self._observed = []  # (vtkSegmentation, tag of an observer) while changes are looked for
+        self._changed = False  # the segmentation, since what is shown or on its way was computed
         self._filling = False
         self.segmentation = self.volume = self.quantification = None
         self._table = ResultsTable(ui.resultsTable)
@@ -38,6 +39,10 @@ class ResultsView:
     def connect(self, jobs):
         """``jobs`` measures and saves: :class:`~.jobs.Jobs`."""
         self._jobs = jobs
+
+    def expect(self):
+        """New numbers are on their way, of the segmentation as it is now."""
+        self._changed = False
 
     def clear(self):
         """Nothing is shown: there are no numbers, or they are another scene's."""
@@ -74,13 +79,14 @@ class ResultsView:
         """Fill the table; numbers and chart also become nodes of the scene."""
         from CovidLesionSegLogic import mrml
 
+        self._changed = self._changed and segmentation == self.segmentation
         self.quantification, self.segmentation, self.volume = quantification, segmentation, volume
         mrml.numbers_to_table(quantification, segmentation)
         mrml.areas_to_chart(quantification, segmentation, self._colors())
         self._showDisplay()
         self._table.show(quantification, segmentation)
         self.ui.resultsButton.text = _("3. Results: {name}").format(name=segmentation.GetName())
-        self.ui.resultsLabel.text = note
+        self.ui.resultsLabel.text = _stale() if self._changed else note
         self.ui.resultsButton.collapsed = False
         self._observe(segmentation)
         self.setEnabled(True)
@@ -96,11 +102,9 @@ class ResultsView:
                 self._observed.append((content, content.AddObserver(event, self._onCorrected)))
 
     def _onCorrected(self, caller=None, event=None):
-        if self._jobs is None or not self._jobs.busy:
-            self.ui.resultsLabel.text = _(
-                "The segmentation was changed after these numbers were measured: press "
-                "'Measure again'."
-            )
+        if not self._jobs.segmenting:
+            self._changed = True
+            self.ui.resultsLabel.text = _stale()
 
     def measureAgain(self, checked=False):
         """Numbers of the segmentation as it is now."""
@@ -228,3 +232,9 @@ class ResultsView:
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(self.segmentation)
         editor.setSourceVolumeNode(self.volume)
+
+
+def _stale():
+    return _(
+        "The segmentation was changed after these numbers were measured: press 'Measure again'."
+    )

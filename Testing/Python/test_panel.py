@@ -828,3 +828,27 @@ def test_a_click_into_the_chart_moves_the_slice_views(
     view.slots[0](series, selections)
     heights = sorted(s.z_mm for s in panel.results.quantification.slices)
     assert red.GetSliceToRAS().GetElement(2, 3) == pytest.approx(heights[5])
+
+
+def test_another_ct_gets_a_segmentation_of_its_own(
+    host: Any, panel: Any, thorax: Any, phantom: Phantom
+) -> None:
+    apply_and_wait(host, panel)
+    first = panel._parameterNode.outputSegmentation
+    panel._parameterNode.inputVolume = mrml.volume_to_node(phantom.ct, name="Later")
+    assert panel._parameterNode.outputSegmentation is None
+    panel._parameterNode.outputSegmentation = first  # asked for
+    assert panel._parameterNode.outputSegmentation == first
+
+
+def test_a_correction_while_it_is_measured_is_told(host: Any, panel: Any, thorax: Any) -> None:
+    apply_and_wait(host, panel)
+    content = panel._parameterNode.outputSegmentation.GetSegmentation()
+    click(panel.ui.measureButton)
+    host.wait_for(lambda: panel.jobs._run._request is not None, PATIENCE_S)
+    content.InvokeEvent(content.SourceRepresentationModified)
+    wait_until_idle(host, panel)
+    assert "Measure again" in panel.ui.resultsLabel.text
+    click(panel.ui.measureButton)
+    wait_until_idle(host, panel)
+    assert "Measure again" not in panel.ui.resultsLabel.text
