@@ -95,7 +95,7 @@ class Run:
         if not (folder / exchange.CT_HEADER).exists():
             if self.worker.runs == 1:
                 self.worker.tidy()
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             for done, total in exchange.write_ct(raw, folder):
                 self.onProgress("handover", done, total)
                 yield

@@ -6,21 +6,37 @@ needed; a script without an event loop waits in :meth:`WorkerProcess.waitWhile`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from slicer.i18n import tr as _
 
+PREFIX = "CovidLesionSeg-"
+LEFTOVER_S = 24 * 3600
 LAST_LINES = 20  # of what the worker wrote to standard error, for the log
 
 
 def pythonProgram() -> str:
     """Slicer's Python interpreter with its environment; outside Slicer the one that runs."""
     return shutil.which("PythonSlicer") or sys.executable
+
+
+def removeLeftovers() -> None:
+    """Take away exchange folders that nobody could remove, after a fall of the whole computer say.
+
+    A day without a change is the sign; a living worker whose folder this takes makes it again.
+    """
+    before = time.time() - LEFTOVER_S
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.is_dir() and not folder.is_symlink() and folder.stat().st_mtime < before:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class WorkerProcess:
@@ -35,7 +51,8 @@ class WorkerProcess:
 
         from CovidLesionSegLogic.batch.session import Session
 
-        self.root = Path(tempfile.mkdtemp(prefix="CovidLesionSeg-"))  # for this user's eyes only
+        removeLeftovers()
+        self.root = Path(tempfile.mkdtemp(prefix=PREFIX))  # for this user's eyes only
         self.runs = 0
         """That go on with it."""
         self._errors: list[str] = []

@@ -123,7 +123,11 @@ class Worker:
         finally:
             with self._lock:
                 del self._cancels[number]
-        self._send(answer)
+        try:
+            self._send(answer)
+        except (TypeError, ValueError) as error:  # JSON has no word for what is in it
+            message = f"internal error: the answer cannot be told: {error}."
+            self._send({"event": "error", "id": number, "code": 1, "message": message})
 
 
 def parse_request(line: str) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Office:
 
     def _take(self, message: Any) -> None:
         with self._changed:
-            self.answers.append(json.loads(json.dumps(message, default=str)))
+            self.answers.append(json.loads(json.dumps(message, default=str, allow_nan=False)))
             self._changed.notify_all()
 
     def wait(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -286,6 +286,16 @@ def test_a_fault_inside_a_task_is_told_and_survived(
     answer = office.answer(1)
     assert (answer["code"], "a fault" in answer["message"]) == (1, True)
     assert "ZeroDivisionError" in answer["details"]
+    office.lines.put(do="devices", id=2)
+    assert office.answer(2)["result"]["devices"][0]["name"] == "cpu"
+
+
+def test_an_answer_that_json_cannot_say_is_told_and_survived(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TASKS, "prepare", lambda request, context: {"share": float("nan")})
+    office.lines.put(do="prepare", id=1)
+    assert "cannot be told" in office.answer(1)["message"]
     office.lines.put(do="devices", id=2)
     assert office.answer(2)["result"]["devices"][0]["name"] == "cpu"
 

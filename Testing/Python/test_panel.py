@@ -852,3 +852,22 @@ def test_a_correction_while_it_is_measured_is_told(host: Any, panel: Any, thorax
     click(panel.ui.measureButton)
     wait_until_idle(host, panel)
     assert "Measure again" not in panel.ui.resultsLabel.text
+
+
+def test_folders_left_behind_are_removed_after_a_day(
+    host: Any, panel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from CovidLesionSegLib import workerprocess
+
+    names = (f"{workerprocess.PREFIX}1", f"{workerprocess.PREFIX}2", "else")
+    temporary = tmp_path / "temporary"
+    old, new, other = (temporary / name for name in names)
+    for folder in (old, new, other):
+        folder.mkdir(parents=True)
+        (folder / "ct.raw").write_bytes(b"voxels")
+    two_days_ago = time.time() - 2 * 24 * 3600
+    for folder in (old, other):
+        os.utime(folder, (two_days_ago, two_days_ago))
+    monkeypatch.setattr(workerprocess.tempfile, "gettempdir", lambda: str(temporary))
+    workerprocess.removeLeftovers()
+    assert sorted(temporary.iterdir()) == [new, other]
