@@ -419,18 +419,9 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
         inputVolume,
         outputSegmentation,
         *,
-        model="refnet",
-        device="auto",
-        regions=None,
-        threshold=None,
-        gate=None,
-        batchSize=None,
-        probability=False,
-        showLungs=True,
-        surfaces=False,
-        progressCallback=None,
         cancel=None,
         waitForCompletion=True,
+        **options,
     ):
         """Segment the lesions of a chest CT into a segmentation node.
 
@@ -440,7 +431,13 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
         :param inputVolume: vtkMRMLScalarVolumeNode in Hounsfield units, any orientation.
         :param outputSegmentation: vtkMRMLSegmentationNode; segments of an earlier run are replaced,
           the user's own are kept.
-        :param model: name of an installed lesion model (:meth:`installedModels`).
+        :param cancel: CovidLesionSegLogic.engine.Cancel, to stop from the progress callback.
+        :param waitForCompletion: block until the segmentation is there; otherwise the call returns
+          a run at once, which Slicer's event loop carries on.
+
+        Options, all by name:
+
+        :param model: name of an installed lesion model (:meth:`installedModels`); "refnet".
         :param device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         :param regions: vtkMRMLSegmentationNode with the lungs ("right lung", "left lung"), to be
           used instead of finding them, or with the five lobes, to be measured separately.
@@ -451,9 +448,6 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
         :param showLungs: also write the right and left lung as segments.
         :param surfaces: also make the surfaces for 3-D views.
         :param progressCallback: called with (stage, done, total).
-        :param cancel: CovidLesionSegLogic.engine.Cancel, to stop from the progress callback.
-        :param waitForCompletion: block until the segmentation is there; otherwise the call returns
-          a run at once, which Slicer's event loop carries on.
         :return: the result with numbers, provenance and warnings; or the run.
         :raises: CovidLesionSegLogic.errors.CovidLesionSegError; the message says how to mend it,
           and which Python packages are missing if some are. CancelledError when cancelled; the
@@ -463,20 +457,7 @@ class CovidLesionSegLogic(ScriptedLoadableModuleLogic):
 
         packages.check()
         self._checkOutput(outputSegmentation)
-        run = self.makeRun(
-            inputVolume,
-            outputSegmentation,
-            model=model,
-            device=device,
-            regions=regions,
-            threshold=threshold,
-            gate=gate,
-            batchSize=batchSize,
-            probability=probability,
-            showLungs=showLungs,
-            surfaces=surfaces,
-            progressCallback=progressCallback,
-        )
+        run = self.makeRun(inputVolume, outputSegmentation, **options)
         run.start()
         return run.wait(cancel) if waitForCompletion else run
 
