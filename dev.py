@@ -369,7 +369,7 @@ def ensure(wanted: frozenset[str]) -> None:
     (VENV / STAMP).unlink(missing_ok=True)
     (VENV / MARKER).touch()
     install_torch()
-    say(f"installing the project with: {', '.join(sorted(todo))} (up to 1 GB, some minutes)")
+    say(f"installing the project with: {', '.join(sorted(todo))} (1 GB; with CUDA 4 GB)")
     _pip("-e", project_requirement(ROOT, todo))
     (VENV / MARKER).unlink()
     check_system_libraries(sorted(todo))

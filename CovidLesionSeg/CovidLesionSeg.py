@@ -75,8 +75,8 @@ class CovidLesionSeg(ScriptedLoadableModule):
             "https://github.com/CovidLesionSeg/CovidLesionSeg</a></p>"
         )
         self.parent.acknowledgementText = _(
-            "The lesion network is an independent implementation of a published method, Ref-Net. "
-            "Please cite the papers named in the extension's README."
+            "The lesion networks are independent implementations of two published methods, Ref-Net "
+            "and the coarse-refine network. Please cite the papers named in the README."
         )
         slicer.app.connect("startupCompleted()", self._onStartupCompleted)
 

@@ -17,6 +17,7 @@ REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements
 TORCH = "torch"
 SIZES = {
     TORCH: "200 MB for processors, 2 to 3 GB with CUDA",
+    "matplotlib": "20 MB",
     "scipy": "35 MB",
     "safetensors": "0.5 MB",
 }

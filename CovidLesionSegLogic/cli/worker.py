@@ -22,7 +22,8 @@ The worker keeps its models loaded between requests and ends with its parent: wh
 closes, it removes DIR and is gone. Requests and answers are described in docs/worker.md.
 
 example, by hand:
-  echo '{"do": "devices", "id": 1}' | covid-lesion-seg worker --exchange exchange
+  mkdir exchange
+  (echo '{"do": "devices", "id": 1}'; sleep 30) | covid-lesion-seg worker --exchange exchange
 """
 
 

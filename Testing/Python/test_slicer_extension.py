@@ -72,7 +72,7 @@ def test_requirements_have_the_floors_of_the_python_package(repository: Path) ->
     assert lines
     project = (repository / "pyproject.toml").read_text("utf-8")
     for line in lines:
-        assert f'    "{line}",' in project.splitlines()
+        assert f'"{line}"' in project
     names = {re.split(r"[^\w-]", line)[0] for line in lines}
     assert names.isdisjoint({"numpy", "SimpleITK", "pydicom", "torch"})
 

@@ -268,7 +268,7 @@ with panel_host.running() as host:
     try:
         logic.process(None, None)
     except Exception as error:
-        print(type(error).__name__, "safetensors, scipy, torch" in str(error))
+        print(type(error).__name__, "matplotlib, safetensors, scipy, torch" in str(error))
 """
 
 

@@ -110,7 +110,7 @@ def remove(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 def test_missing_packages_are_found_at_call_time(
     packages: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert packages.needed() == ["safetensors", "scipy", "torch"]
+    assert packages.needed() == ["matplotlib", "safetensors", "scipy", "torch"]
     assert packages.missing() == []
     packages.check()
     remove(monkeypatch, "torch", "safetensors")
