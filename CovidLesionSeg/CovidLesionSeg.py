@@ -215,9 +215,10 @@ class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Bind the panel to the scene's choices; the first CT of the scene is proposed."""
         self.setParameterNode(self.logic.getParameterNode())
         if self._parameterNode.inputVolume is None:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first is not None:
-                self._parameterNode.inputVolume = first
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            first = [one for one in volumes if not one.IsA("vtkMRMLLabelMapVolumeNode")][:1]
+            if first:
+                self._parameterNode.inputVolume = first[0]
 
     def setParameterNode(self, node):
         """Bind the panel to other choices, or to none."""
@@ -251,7 +252,7 @@ class CovidLesionSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onPicked(self):
         """Another model or device was chosen."""
-        node, model, device = self._parameterNode, self.models.model, self.models.device
+        node, model, device = self._parameterNode, self.models.model, self.models.wantedDevice
         if node is not None:
             node.model, node.device = model, device  # read before: the lists follow the node
         self._checkCanApply()

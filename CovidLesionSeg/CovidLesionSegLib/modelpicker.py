@@ -17,9 +17,10 @@ class ModelPicker:
         self.ui, self._logic, self._onPicked = ui, logic, onPicked
         self._cards = {}
         self._filling = False
-        self._wanted = "auto"  # the device of the scene, which may not be listed yet
-        ui.modelSelector.connect("currentIndexChanged(int)", self._onChanged)
-        ui.deviceSelector.connect("currentIndexChanged(int)", self._onChanged)
+        self.wantedDevice = "auto"
+        """The scene's choice, kept where the device is not listed (yet)."""
+        ui.modelSelector.connect("currentIndexChanged(int)", self._onModel)
+        ui.deviceSelector.connect("currentIndexChanged(int)", self._onDevice)
         self.setDevices([])
 
     @property
@@ -60,13 +61,13 @@ class ModelPicker:
                 )
             items.append((title, one["name"]))
         self._fill(self.ui.deviceSelector, items)
-        self._choose(self.ui.deviceSelector, self._wanted)
+        self._choose(self.ui.deviceSelector, self.wantedDevice)
 
     def show(self, model, device):
         """The choices of a parameter node."""
         if not self._cards:
             self.fill()
-        self._wanted = device
+        self.wantedDevice = device
         self._choose(self.ui.modelSelector, model)
         self._choose(self.ui.deviceSelector, device)
         self._tell()
@@ -84,10 +85,14 @@ class ModelPicker:
         box.setCurrentIndex(max(index, 0))
         self._filling = False
 
-    def _onChanged(self, index=None):
+    def _onModel(self, index=None):
         if not self._filling:
-            self._wanted = self.device
             self._tell()
+            self._onPicked()
+
+    def _onDevice(self, index=None):
+        if not self._filling:
+            self.wantedDevice = self.device
             self._onPicked()
 
     def _tell(self):

@@ -670,6 +670,10 @@ def test_what_can_compute_is_listed_and_the_scenes_choice_kept(host: Any, panel:
     ]
     panel.models.setDevices(listed)
     assert box.currentData == "cuda:1"
+    panel.models.setDevices([])
+    choose(panel.ui.modelSelector, "coarse-refine")
+    assert panel._parameterNode.device == "cuda:1"  # another model is no other device
+    panel.models.setDevices(listed)
     assert box.currentText == "Some GPU (cuda:1, 7.9 GB free)"
 
 
@@ -871,3 +875,12 @@ def test_folders_left_behind_are_removed_after_a_day(
     monkeypatch.setattr(workerprocess.tempfile, "gettempdir", lambda: str(temporary))
     workerprocess.removeLeftovers()
     assert sorted(temporary.iterdir()) == [new, other]
+
+
+def test_a_label_map_is_not_proposed_as_ct(host: Any, panel: Any, phantom: Phantom) -> None:
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Lobes")
+    panel.enter()
+    assert panel._parameterNode.inputVolume is None
+    volume = mrml.volume_to_node(phantom.ct, name="Thorax")
+    panel.enter()
+    assert panel._parameterNode.inputVolume == volume
