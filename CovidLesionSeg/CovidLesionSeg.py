@@ -539,55 +539,14 @@ class CovidLesionSegTest(ScriptedLoadableModuleTest):
 
     def test_segmentPhantom(self):
         """In this process: segments, terms and labels in the node are the computed ones."""
-        phantom, volume = self._makeVolume()
-        from CovidLesionSegLogic import mrml
-
         logic = CovidLesionSegLogic()
-        segmentation = logic.createSegmentation(volume)
-        self.delayDisplay("Segmenting it")
-        result = logic.processHere(volume, segmentation, device="cpu")
+        from CovidLesionSegLib import selftest
 
-        segments = segmentation.GetSegmentation()
-        assert segments.GetNumberOfSegments() == len(result.classes) + 2
-        assert segments.GetNumberOfLayers("Binary labelmap") == 2
-        labels, lungs = mrml.segmentation_to_labels(segmentation, phantom.ct)
-        assert (labels == result.labels).all()
-        # The lungs of the phantom are easy: both must be found, on their own side.
-        for side in (1, 2):
-            found, true = lungs == side, phantom.lungs == side
-            overlap = 2 * (found & true).sum() / (found.sum() + true.sum())
-            assert overlap > 0.8
-        self.delayDisplay("Test passed")
+        selftest.segmentHere(logic, self.delayDisplay)
 
     def test_worker(self):
         """The child process: a run, a cancelled run and a measurement."""
-        volume = self._makeVolume()[1]
-        from CovidLesionSegLogic.engine import Cancel
-        from CovidLesionSegLogic.errors import CancelledError
-
         logic = CovidLesionSegLogic()
-        segmentation = logic.createSegmentation(volume)
-        self.delayDisplay("Segmenting it in the worker")
-        result = logic.process(volume, segmentation, device="cpu")
-        assert segmentation.GetSegmentation().GetNumberOfSegments() >= 3
-        measured = logic.measure(volume, segmentation)
-        assert abs(measured.total.volume_ml - result.quantification.total.volume_ml) < 0.01
-        cancel = Cancel()
-        cancel.cancel()
-        try:
-            logic.process(volume, segmentation, device="cpu", cancel=cancel)
-        except CancelledError:
-            pass
-        else:
-            raise AssertionError("a cancelled run came to its end")
-        logic.close()
-        self.delayDisplay("Test passed")
+        from CovidLesionSegLib import selftest
 
-    def _makeVolume(self):
-        _findPackage()
-        from CovidLesionSegLogic import mrml
-        from CovidLesionSegLogic.phantom import make_phantom
-
-        self.delayDisplay("Making a CT with known lesions")
-        phantom = make_phantom((32, 128, 128), (2.8, 2.8, 9.0))
-        return phantom, mrml.volume_to_node(phantom.ct, name="Phantom")
+        selftest.segmentInWorker(logic, self.delayDisplay)
