@@ -10,6 +10,8 @@ from slicer.i18n import tr as _
 from CovidLesionSegLib import dicomexport
 from CovidLesionSegLib.resultstable import ResultsTable
 
+POINT_SELECTED = "dataSelected(vtkStringArray*,vtkCollection*)"
+
 
 class ResultsView:
     """Shows one segmentation's numbers; ``ui`` has the widgets of the .ui file."""
@@ -20,6 +22,7 @@ class ResultsView:
         self._observed = []  # (vtkSegmentation, tag of an observer) while changes are looked for
         self._changed = False  # the segmentation, since what is shown or on its way was computed
         self._filling = False
+        self._plots = []  # Slicer's plot views whose clicks are heeded
         self.segmentation = self.volume = self.quantification = None
         self._table = ResultsTable(ui.resultsTable)
         for name, slot in {
@@ -47,6 +50,7 @@ class ResultsView:
     def clear(self):
         """Nothing is shown: there are no numbers, or they are another scene's."""
         self._observe(None)
+        self._leavePlots()
         self.segmentation = self.volume = self.quantification = None
         self._table.clear()
         self.ui.resultsButton.text = _("3. Results")
@@ -189,10 +193,17 @@ class ResultsView:
         chart = mrml.areas_to_chart(self.quantification, self.segmentation, self._colors())
         slicer.modules.plots.logic().ShowChartInLayout(chart)
         manager = slicer.app.layoutManager()
+        self._leavePlots()
         for index in range(manager.plotViewCount):
             view = manager.plotWidget(index).plotView()
-            view.disconnect("dataSelected(vtkStringArray*,vtkCollection*)", self._onPointSelected)
-            view.connect("dataSelected(vtkStringArray*,vtkCollection*)", self._onPointSelected)
+            view.connect(POINT_SELECTED, self._onPointSelected)
+            self._plots.append(view)
+
+    def _leavePlots(self):
+        """Heed no clicks into plots any more."""
+        for view in self._plots:
+            view.disconnect(POINT_SELECTED, self._onPointSelected)
+        self._plots = []
 
     def _onPointSelected(self, seriesIds, selections):
         """Of the chart of these results; the view may show another one."""

@@ -85,11 +85,19 @@ class Session:
         self._send(json.dumps(message, allow_nan=False).encode() + b"\n")
 
     def received(self, data: bytes) -> None:
-        """Take what came from the worker's standard output, whole lines or not."""
+        """Take what came from the worker's standard output, whole lines or not.
+
+        What a callback raises is raised when the other lines have been told.
+        """
         *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if line.strip():
+        raised: Exception | None = None
+        for line in filter(bytes.strip, lines):
+            try:
                 self._dispatch(line)
+            except Exception as error:  # noqa: BLE001 - a caller's; an answer may come behind it
+                raised = raised or error
+        if raised is not None:
+            raise raised
 
     def ended(self, why: str) -> None:
         """The process is gone: tell everybody who waits, in the words of ``why``."""

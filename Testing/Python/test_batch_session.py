@@ -76,6 +76,20 @@ def test_every_answer_reaches_who_asked(session: Session) -> None:
     assert isinstance(one.errors[0], InputError)
 
 
+def test_a_callback_that_raises_loses_no_answer(session: Session) -> None:
+    def stumble(stage: str, done: int, total: int) -> None:
+        raise ZeroDivisionError(stage)
+
+    results: list[Any] = []
+    number = session.request("segment", done=results.append, failed=pytest.fail, progress=stumble)
+    with pytest.raises(ZeroDivisionError, match="lungs"):
+        session.received(
+            line(event="progress", id=number, stage="lungs", done=1, total=9)
+            + line(event="done", id=number, result={"a": 1})
+        )
+    assert results == [{"a": 1}]
+
+
 @given(st.lists(st.integers(1, 40), max_size=20))
 def test_answers_may_come_in_any_pieces(cuts: list[int]) -> None:
     listener, session = Listener(), Session(lambda data: None)

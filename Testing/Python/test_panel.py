@@ -832,6 +832,8 @@ def test_a_click_into_the_chart_moves_the_slice_views(
     view.slots[0](series, selections)
     heights = sorted(s.z_mm for s in panel.results.quantification.slices)
     assert red.GetSliceToRAS().GetElement(2, 3) == pytest.approx(heights[5])
+    panel.results.clear()
+    assert view.slots == []
 
 
 def test_another_ct_gets_a_segmentation_of_its_own(
