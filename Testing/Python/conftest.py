@@ -11,11 +11,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from CovidLesionSegLogic.models import ModelCard
     from CovidLesionSegLogic.phantom import Phantom
 
@@ -57,3 +59,45 @@ def lesion_cards() -> list[ModelCard]:
     if not cards:
         pytest.skip("no lesion model is shipped in Resources/Models")
     return cards
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A host of the panel in which the model of lesion types is a small one of random weights."""
+    import panel_host
+    import tiny_model
+
+    folder = tmp_path / "models"
+    folder.mkdir()
+    with monkeypatch.context() as patch:
+        tiny_model.install_coarse_refine(folder, patch, 2)
+    monkeypatch.setenv("COVIDLESIONSEG_MODELS", str(folder))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with panel_host.running() as host:
+        yield host
+
+
+@pytest.fixture
+def panel(host: Any, repository: Path) -> Any:
+    """The real panel, opened."""
+    return host.open(repository / "CovidLesionSeg" / "CovidLesionSeg.py")
+
+
+@pytest.fixture
+def thorax(panel: Any, phantom: Phantom) -> Any:
+    """The phantom's CT, chosen in the panel, with its lungs and the small model."""
+    import numpy as np
+    from panel_driver import choose
+
+    from CovidLesionSegLogic import mrml
+
+    volume = mrml.volume_to_node(phantom.ct, name="Thorax")
+    empty = np.zeros(phantom.ct.shape, np.uint8)
+    lungs = mrml.labels_to_segmentation(
+        empty, phantom.lungs, phantom.ct, (), name="Lungs", reference=volume
+    )
+    panel._parameterNode.inputVolume = volume
+    panel._parameterNode.regions = lungs
+    choose(panel.ui.modelSelector, "coarse-refine")
+    choose(panel.ui.deviceSelector, "cpu")
+    return volume
