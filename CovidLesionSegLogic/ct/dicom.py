@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def read_dicom(
     *,
     series_uid: str | None = None,
     allow_missing_slices: bool = False,
+    files: Sequence[Path] | None = None,
     progress: Progress | None = None,
 ) -> CTVolume:
     """Read the CT series of a folder (nested folders too), or a multi-frame file.
@@ -36,7 +37,7 @@ def read_dicom(
     (PS3.3 C.7.6.2), so array[0] lies at the negative end of the normal; for a usual axial series
     that is the caudal end. See ``read_ct`` for parameters and errors.
     """
-    found = scan(path, progress)
+    found = scan(path, progress, files)
     frames, notes = choose_series(found, series_uid)
     if any(f.frames > 1 and f.position is None for f in frames):
         raise InputError(

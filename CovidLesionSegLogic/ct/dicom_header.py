@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,8 @@ KEYWORDS = (
     "Manufacturer",
     "ManufacturerModelName",
     "SeriesDescription",
+    "BodyPartExamined",
+    "PatientName",
     "SliceThickness",
     "ConvolutionKernel",
     "ContentTime",
@@ -59,6 +63,13 @@ KEYWORDS = (
     "PerFrameFunctionalGroupsSequence",
 )
 
+_STAND_INS = """
+    anon anonym anonymous anonymised anonymized deidentified none unknown name
+    patient subject case study scan phantom test covid normal
+"""
+NO_NAMES = frozenset(_STAND_INS.split())
+"""Words that stand in PatientName where the name has been removed."""
+
 
 @dataclass(frozen=True)
 class FrameHeader:
@@ -67,8 +78,9 @@ class FrameHeader:
     ``position`` and the two unit vectors of ``orientation`` (along a row, along a column) are
     LPS mm; ``spacing`` is (between rows, between columns) mm; ``padding`` is the inclusive range
     of stored values that mark "no data"; ``file_rescale`` is the slope and intercept of the file's
-    first frame; ``phase`` holds the attributes that tell volumes within a series apart. A value
-    that is absent or malformed is None.
+    first frame; ``phase`` holds the attributes that tell volumes within a series apart;
+    ``name_words`` are the words of the patient's name in small letters, read for nothing but to
+    keep them out of texts. A value that is absent or malformed is None.
     """
 
     path: Path
@@ -82,6 +94,8 @@ class FrameHeader:
     modality: str
     image_type: tuple[str, ...]
     description: str
+    body_part: str
+    name_words: frozenset[str]
     series_number: int | None
     rows: int
     columns: int
@@ -168,6 +182,8 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
         modality=str(get("Modality") or "").strip().upper(),
         image_type=upper(get("ImageType")),
         description=str(get("SeriesDescription") or "").strip(),
+        body_part=str(get("BodyPartExamined") or "").strip().upper(),
+        name_words=_words(str(get("PatientName") or "")),
         series_number=integer(get("SeriesNumber")),
         rows=integer(get("Rows")) or 0,
         columns=integer(get("Columns")) or 0,
@@ -251,6 +267,16 @@ def _enhanced(header: FrameHeader, group: Dataset, shared: Dataset | None) -> Fr
             ("StackID", str(value("FrameContentSequence", "StackID"))),
         ),
     )
+
+
+@lru_cache(maxsize=256)  # one object for the many images of a patient
+def _words(name: str) -> frozenset[str]:
+    """The words of a patient's name (PS3.5 6.2.1) that can give the person away.
+
+    Codes, which hold digits, and what stands in for a name are none.
+    """
+    words = re.findall(r"[^\W_]{3,}", name.casefold())
+    return frozenset(w for w in words if not any(c.isdigit() for c in w)) - NO_NAMES
 
 
 def _padding(dataset: Dataset, signed: bool) -> tuple[int, int] | None:

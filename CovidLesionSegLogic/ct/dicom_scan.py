@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings as python_warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class FolderScan:
     series: dict[str, list[FrameHeader]] = field(default_factory=dict)
     foreign: list[Path] = field(default_factory=list)
     broken: list[tuple[Path, str]] = field(default_factory=list)
+    files: int = 0
 
     def skipped(self) -> tuple[str, ...]:
         """One sentence each on what was not read."""
@@ -46,16 +47,35 @@ class FolderScan:
         return tuple(messages)
 
 
-def scan(path: Path, progress: Progress | None = None) -> FolderScan:
+def scan(
+    path: Path, progress: Progress | None = None, files: Sequence[Path] | None = None
+) -> FolderScan:
     """Read the headers of a DICOM file, or of all files in a folder and its subfolders.
+
+    ``files`` are the only ones to read, where they are known already.
 
     Raises
     ------
     InputError
         When there is no DICOM image at all.
     """
+    result = find_dicom(path, progress, files)
+    if not result.series:
+        _refuse_empty(result)
+    return result
+
+
+def find_dicom(
+    path: Path,
+    progress: Progress | None = None,
+    files: Sequence[Path] | None = None,
+    *,
+    exclude: Path | None = None,
+) -> FolderScan:
+    """As :func:`scan`, but there may be no DICOM image; the folder ``exclude`` is passed over."""
     result = FolderScan(path)
-    files = [path] if path.is_file() else _files_below(path, result.broken)
+    if files is None:
+        files = [path] if path.is_file() else _files_below(path, result.broken, exclude)
     with _quiet_pydicom():
         for number, file in enumerate(files, 1):
             if file.name.upper() == "DICOMDIR":
@@ -63,8 +83,7 @@ def scan(path: Path, progress: Progress | None = None) -> FolderScan:
             _add(result, file)
             if progress is not None and (number % 16 == 0 or number == len(files)):
                 progress("scan", number, len(files))
-    if not result.series:
-        _refuse_empty(result, len(files))
+    result.files = len(files)
     return result
 
 
@@ -82,7 +101,9 @@ def _quiet_pydicom() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _files_below(folder: Path, broken: list[tuple[Path, str]]) -> list[Path]:
+def _files_below(
+    folder: Path, broken: list[tuple[Path, str]], exclude: Path | None = None
+) -> list[Path]:
     """Files in name order, hidden ones left out; folders without access go to ``broken``."""
     found: list[Path] = []
 
@@ -94,7 +115,9 @@ def _files_below(folder: Path, broken: list[tuple[Path, str]]) -> list[Path]:
         broken.append((Path(error.filename), error.strerror or str(error)))
 
     for root, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and Path(root, name) != exclude
+        )
         found += [Path(root, name) for name in sorted(names) if not name.startswith(".")]
     return [file for file in found if _is_file(file, broken)]
 
@@ -124,8 +147,8 @@ def _add(result: FolderScan, file: Path) -> None:
         result.series.setdefault(frames[0].series_uid, []).extend(frames)
 
 
-def _refuse_empty(result: FolderScan, files: int) -> None:
-    root = result.root
+def _refuse_empty(result: FolderScan) -> None:
+    root, files = result.root, result.files
     if result.broken:
         file, why = result.broken[0]
         raise InputError(f"{file} cannot be read as DICOM ({why}): copy or export it again.")

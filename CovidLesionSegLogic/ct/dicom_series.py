@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from CovidLesionSegLogic.ct.dicom_scan import FolderScan, scan
 from CovidLesionSegLogic.errors import InputError
 
 AXIAL_COSINE = float(np.cos(np.pi / 4))
+CHEST_WORDS = ("CHEST", "THORA", "LUNG", "PULMO", "BODY", "TRUNK", "TORSO", "CAP", "HEART", "CARDI")
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,24 @@ def list_series(folder: str | os.PathLike[str]) -> list[SeriesInfo]:
     path = Path(folder)
     if not path.exists():
         raise InputError(f"{path} does not exist: check the path.")
-    found = scan(path)
-    ranked = sorted(found.series.values(), key=_rank)
-    infos: list[SeriesInfo] = []
-    for frames in ranked:
-        obstacle = _obstacle(frames)
-        chosen = obstacle is None and not any(info.chosen for info in infos)
-        why = obstacle or _virtue(frames, chosen)
-        infos.append(_info(frames, chosen, why))
-    return infos
+    return [info for _, info in _judge(list(scan(path).series.values()), _obstacle)]
+
+
+def judge_study(series: list[list[FrameHeader]]) -> list[tuple[list[FrameHeader], SeriesInfo]]:
+    """The series of one study, best first; one that is a CT of the chest is chosen and first."""
+    judged = _judge(series, lambda frames: _obstacle(frames) or _no_chest(frames))
+    return sorted(judged, key=lambda one: not one[1].chosen)
+
+
+def _judge(
+    series: list[list[FrameHeader]], obstacle_of: Callable[[list[FrameHeader]], str | None]
+) -> list[tuple[list[FrameHeader], SeriesInfo]]:
+    judged: list[tuple[list[FrameHeader], SeriesInfo]] = []
+    for frames in sorted(series, key=_rank):
+        obstacle = obstacle_of(frames)
+        chosen = obstacle is None and not any(info.chosen for _, info in judged)
+        judged.append((frames, _info(frames, chosen, obstacle or _virtue(frames, chosen))))
+    return judged
 
 
 def choose_series(
@@ -136,6 +147,24 @@ def _obstacle(frames: list[FrameHeader]) -> str | None:
     return None
 
 
+def _other_body_part(frames: list[FrameHeader]) -> str:
+    """The part of the body where the header says one that has no lungs; "" else.
+
+    BodyPartExamined (PS3.3 C.7.3.1) is often that of the protocol's first scan, so a description
+    that names the chest outweighs it.
+    """
+    first = frames[0]
+    part, described = first.body_part, first.description.upper()
+    if not part or any(word in part or word in described for word in CHEST_WORDS):
+        return ""
+    return part
+
+
+def _no_chest(frames: list[FrameHeader]) -> str | None:
+    part = _other_body_part(_usable(frames) or frames)
+    return f"its header says that it shows another part of the body ({part})" if part else None
+
+
 def _is_axial(frames: list[FrameHeader]) -> bool:
     normals = [f.normal for f in frames]
     axial = [n for n in normals if n is not None and abs(n[2]) > AXIAL_COSINE]
@@ -153,11 +182,12 @@ def _places(frames: list[FrameHeader]) -> NDArray[np.float64]:
 def _rank(frames: list[FrameHeader]) -> tuple[object, ...]:
     """Sort key: usable first, then by the number of slices, ties to the thinner, then by number.
 
-    A reformat (derived, or not axial) wins only over a fragment, such as the few images taken to
-    time the contrast.
+    A reformat (derived, or not axial), or a series said to be of another part of the body, wins
+    only over a fragment, such as the few images taken to time the contrast.
     """
     usable = _usable(frames) or frames
     weight = (0.25 if usable[0].is_derived else 1.0) * (1.0 if _is_axial(usable) else 0.01)
+    weight *= 0.1 if _other_body_part(usable) else 1.0
     thickness = usable[0].thickness
     number = usable[0].series_number
     return (

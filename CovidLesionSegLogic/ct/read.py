@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from CovidLesionSegLogic.ct.formats import detect_format, study_name
@@ -19,6 +19,7 @@ def read_ct(
     *,
     series_uid: str | None = None,
     allow_missing_slices: bool = False,
+    files: Sequence[Path] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> CTVolume:
     """Read a CT in Hounsfield units from a DICOM folder or file, NIfTI, NRRD or MetaImage.
@@ -35,6 +36,8 @@ def read_ct(
         The DICOM series to read; by default the axial CT with most slices.
     allow_missing_slices
         Fill gaps of whole DICOM slices by linear interpolation instead of refusing them.
+    files
+        The only files of a DICOM folder to read, as an earlier look into it found them.
     progress
         Called with ("scan" or "read", done, total) while files are read.
 
@@ -57,6 +60,7 @@ def read_ct(
             path,
             series_uid=series_uid,
             allow_missing_slices=allow_missing_slices,
+            files=files,
             progress=progress,
         )
     if series_uid is not None:
