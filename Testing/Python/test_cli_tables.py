@@ -16,7 +16,6 @@ from table_plans import small_plan, write_images, write_plan
 
 from CovidLesionSegLogic.assess.tables import read_plan
 from CovidLesionSegLogic.assess.tables.build import Starts, build, build_started
-from CovidLesionSegLogic.assess.tables.claim import claim
 from CovidLesionSegLogic.assess.tables.fit import clear_run
 from CovidLesionSegLogic.assess.tables.images import Images, training_slices
 from CovidLesionSegLogic.assess.tables.read_plan import parse_plan
@@ -25,6 +24,7 @@ from CovidLesionSegLogic.assess.tables.runner import run_jobs
 from CovidLesionSegLogic.assess.tables.training import Place
 from CovidLesionSegLogic.cli import main
 from CovidLesionSegLogic.errors import InputError, RequestError
+from CovidLesionSegLogic.outputs.claim import claim
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_a_claimed_run_is_left_to_its_process(data, plan, tmp_path, capsys):
 def test_the_claim_of_a_killed_process_is_taken_over(repository, tmp_path):
     code = (
         "import sys, time, pathlib\n"
-        "from CovidLesionSegLogic.assess.tables.claim import claim\n"
+        "from CovidLesionSegLogic.outputs.claim import claim\n"
         "with claim(pathlib.Path(sys.argv[1])) as mine:\n"
         "    print(mine, flush=True); time.sleep(60)\n"
     )

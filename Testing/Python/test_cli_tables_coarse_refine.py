@@ -14,8 +14,8 @@ from class_table_plans import small_plan, write_table
 from table_plans import write_plan
 
 from CovidLesionSegLogic.assess.tables.build import build
-from CovidLesionSegLogic.assess.tables.claim import claim
 from CovidLesionSegLogic.cli import main
+from CovidLesionSegLogic.outputs.claim import claim
 
 torch.set_num_threads(1)
 

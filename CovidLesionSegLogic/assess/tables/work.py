@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from CovidLesionSegLogic.assess.tables.claim import claim
 from CovidLesionSegLogic.engine import Cancel, Progress
 from CovidLesionSegLogic.errors import CovidLesionSegError, RequestError
+from CovidLesionSegLogic.outputs.claim import claim
 
 CANCELLED = 130
 
