@@ -6,9 +6,13 @@ it without a traceback.
 
 
 class CovidLesionSegError(Exception):
-    """Base of all expected failures; ``exit_code`` is the process's exit status."""
+    """Base of all expected failures; ``exit_code`` is the process's exit status.
+
+    ``details`` are for who looks for the fault of an internal error in another process.
+    """
 
     exit_code = 1
+    details = ""
 
 
 class RequestError(CovidLesionSegError):

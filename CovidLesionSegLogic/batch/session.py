@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from CovidLesionSegLogic.batch.settings import StopBatchError
 from CovidLesionSegLogic.errors import (
     CancelledError,
     CovidLesionSegError,
@@ -126,12 +127,17 @@ class Session:
         elif event == "done" and number in self._open:
             self._open.pop(number).done(message["result"])
         elif event == "error" and number in self._open:
-            self._open.pop(number).failed(error_of(message["code"], message["message"]))
+            self._open.pop(number).failed(error_of(message))
 
 
-def error_of(code: int, message: str) -> CovidLesionSegError:
+def error_of(message: Mapping[str, Any]) -> CovidLesionSegError:
     """The worker's error again, of the class that its code stands for."""
+    text, code = message["message"], message["code"]
+    if message.get("stop"):
+        return StopBatchError(text)
     for kind in (RequestError, InputError, CancelledError):
         if code == kind.exit_code:
-            return kind(message)
-    return CovidLesionSegError(message)
+            return kind(text)
+    error = CovidLesionSegError(text)
+    error.details = message.get("details", "")
+    return error

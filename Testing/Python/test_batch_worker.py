@@ -18,9 +18,10 @@ import pytest
 import tiny_model
 
 from CovidLesionSegLogic.batch import exchange
+from CovidLesionSegLogic.batch.desk import parse_request
 from CovidLesionSegLogic.batch.handed import read_result
 from CovidLesionSegLogic.batch.tasks import TASKS
-from CovidLesionSegLogic.batch.worker import Worker, parse_request
+from CovidLesionSegLogic.batch.worker import Worker
 from CovidLesionSegLogic.ct.box import Placed
 from CovidLesionSegLogic.ct.raw import RawVolume
 from CovidLesionSegLogic.errors import RequestError
@@ -272,7 +273,7 @@ def test_a_wrong_request_is_answered_in_a_sentence(
 )
 def test_what_is_no_request_is_refused(line: str) -> None:
     with pytest.raises(RequestError):
-        parse_request(line)
+        parse_request(line, TASKS)
 
 
 def test_a_fault_inside_a_task_is_told_and_survived(
