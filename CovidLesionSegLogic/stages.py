@@ -1,6 +1,7 @@
 """The stages of a run in words, for bars and panels."""
 
 STAGE_NAMES = {
+    "studies": "Studies",
     "handover": "Handing the CT over",
     "scan": "Looking through the files",
     "read": "Reading the CT",

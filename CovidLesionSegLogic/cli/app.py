@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 from CovidLesionSegLogic import __version__
-from CovidLesionSegLogic.cli import demo, evaluate, models, segment, tables, train, worker
+from CovidLesionSegLogic.cli import batch, demo, evaluate, models, segment, tables, train, worker
 from CovidLesionSegLogic.cli.parsing import Parser, add_debug_option
 from CovidLesionSegLogic.cli.progress import JsonReporter, Reporter, TextReporter, json_stream
 from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, InputError
 
 DEBUG_VARIABLE = "COVIDLESIONSEG_DEBUG"
 HOME_PAGE = "https://github.com/CovidLesionSeg/CovidLesionSeg"
-COMMANDS = (segment, evaluate, train, tables, demo, models, worker)
+COMMANDS = (segment, batch, evaluate, train, tables, demo, models, worker)
 
 DESCRIPTION = """\
 Segment and measure COVID-19 lesions in chest CT.
@@ -29,6 +29,7 @@ EPILOG = """\
 examples:
   covid-lesion-seg demo                             try it on a built-in sample CT
   covid-lesion-seg segment DICOM_FOLDER -o results  segment one study
+  covid-lesion-seg batch FOLDER -o results          segment many studies
   covid-lesion-seg segment --help                   all options of a command
 
 exit codes: 0 done; 2 the request is wrong, or the output cannot be written (rights, full disk);

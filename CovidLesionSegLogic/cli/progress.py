@@ -11,12 +11,20 @@ from typing import Any, Protocol, TextIO
 
 from CovidLesionSegLogic.stages import STAGE_NAMES
 
+At = tuple[str, int, int]
+"""Stage, done, total of one of several things in hand."""
+
 
 class Reporter(Protocol):
     """Where a command tells what happens."""
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """``done`` of ``total`` steps of ``stage``."""
+    def progress(
+        self, stage: str, done: int, total: int, *, at: Mapping[str, At] | None = None
+    ) -> None:
+        """``done`` of ``total`` steps of ``stage``; ``at`` says where steps in hand are."""
+
+    def study(self, name: str, status: str, text: str) -> None:
+        """One of several studies has come to its end."""
 
     def warning(self, message: str) -> None:
         """Something the user should know."""
@@ -42,7 +50,9 @@ class TextReporter:
         self._stage = ""
         self._bar: Any = None
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def progress(
+        self, stage: str, done: int, total: int, *, at: Mapping[str, At] | None = None
+    ) -> None:
         """Move the bar; without a terminal, one line as each stage begins."""
         if not self._show:
             return
@@ -59,6 +69,18 @@ class TextReporter:
         if self._bar is not None:
             self._bar.total = total
             self._bar.update(done - self._bar.n)
+            if at is not None:
+                self._bar.set_postfix_str(", ".join(f"{n}: {_in_words(w)}" for n, w in at.items()))
+
+    def study(self, name: str, status: str, text: str) -> None:
+        """A line above the bar."""
+        line = f"{name}: {text}" if status != "failed" else f"{name}: FAILED: {text}"
+        if self._bar is None:
+            print(line, flush=True)
+            return
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stdout)
 
     def warning(self, message: str) -> None:
         """On standard error."""
@@ -88,6 +110,11 @@ class TextReporter:
         self._stage = ""
 
 
+def _in_words(at: At) -> str:
+    stage, done, total = at
+    return f"{STAGE_NAMES.get(stage, stage)} {done}/{total}"
+
+
 class JsonReporter:
     """One JSON object per line: progress, at the end done or error; nothing else."""
 
@@ -98,9 +125,16 @@ class JsonReporter:
         self._stream.write(json.dumps(event, allow_nan=False) + "\n")
         self._stream.flush()
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """``{"event": "progress", ...}``."""
-        self._send(event="progress", stage=stage, done=done, total=total)
+    def progress(
+        self, stage: str, done: int, total: int, *, at: Mapping[str, At] | None = None
+    ) -> None:
+        """``{"event": "progress", ...}``, with "at" where several things are in hand."""
+        more = {} if at is None else {"at": {name: list(where) for name, where in at.items()}}
+        self._send(event="progress", stage=stage, done=done, total=total, **more)
+
+    def study(self, name: str, status: str, text: str) -> None:
+        """``{"event": "study", "name": ..., "status": "done" or "failed", "text": ...}``."""
+        self._send(event="study", name=name, status=status, text=text)
 
     def warning(self, message: str) -> None:
         """On standard error; the quantification file holds the warnings for programs."""

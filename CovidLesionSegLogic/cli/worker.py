@@ -35,12 +35,17 @@ def add_parser(commands: Any) -> Parser:
         description="Take requests as JSON lines on standard input, answer on standard output.",
         epilog=EPILOG,
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
         "--exchange",
         type=Path,
-        required=True,
         metavar="DIR",
         help="existing private folder for volumes; it is removed at the end",
+    )
+    what.add_argument(
+        "--studies",
+        action="store_true",
+        help="take whole studies by path, as 'batch' hands them to its processes",
     )
     parser.set_defaults(run=run)
     return parser
@@ -48,11 +53,12 @@ def add_parser(commands: Any) -> Parser:
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     """Run the command."""
-    from CovidLesionSegLogic.batch.worker import serve
+    from CovidLesionSegLogic.batch.study_worker import StudyWorker
+    from CovidLesionSegLogic.batch.worker import Worker, serve
 
-    if not args.exchange.is_dir():
+    if args.exchange is not None and not args.exchange.is_dir():
         raise RequestError(f"The exchange folder {args.exchange} does not exist: make it first.")
-    if hasattr(os, "nice"):
+    if args.exchange is not None and hasattr(os, "nice"):
         os.nice(NICENESS)
     lock = threading.Lock()
     with json_stream() as stream:
@@ -63,7 +69,11 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
                 stream.write(text + "\n")
                 stream.flush()
 
-        serve(args.exchange.resolve(), _own_input(), send)
+        if args.studies:
+            serve(StudyWorker(send), _own_input())
+        else:
+            root = args.exchange.resolve()
+            serve(Worker(root, send), _own_input(), root)
     return 0
 
 

@@ -39,6 +39,11 @@ def available_devices() -> list[str]:
     return names
 
 
+def count_gpus() -> int:
+    """Number of NVIDIA GPUs on which this PyTorch can compute."""
+    return sum(name.startswith("cuda") and not fault_of(name) for name in available_devices())
+
+
 @dataclass(frozen=True)
 class DeviceInfo:
     """A device that can compute here: the name options take, one for people, free memory in MB."""

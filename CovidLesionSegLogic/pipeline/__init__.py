@@ -4,7 +4,7 @@ from CovidLesionSegLogic.pipeline.gate import GateResult, GateSlice
 from CovidLesionSegLogic.pipeline.kept_lungs import KeptLungs
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
 from CovidLesionSegLogic.pipeline.result import SegmentationResult
-from CovidLesionSegLogic.pipeline.segment import check_options, segment_ct
+from CovidLesionSegLogic.pipeline.segment import check_model, check_options, segment_ct
 
 __all__ = [
     "GateResult",
@@ -12,6 +12,7 @@ __all__ = [
     "KeptLungs",
     "SegmentOptions",
     "SegmentationResult",
+    "check_model",
     "check_options",
     "segment_ct",
 ]

@@ -228,6 +228,11 @@ def segment_ct(
 
 def check_options(options: SegmentOptions) -> tuple[ModelCard, torch.device]:
     """The model, as it will be run, and the device; RequestError when they cannot be had."""
+    return check_model(options), choose_device(options.device)
+
+
+def check_model(options: SegmentOptions) -> ModelCard:
+    """The model, as it will be run; RequestError when it cannot be had."""
     card = get_card(options.model, "lesion")
     if options.gate and card.gate is None:
         raise RequestError(
@@ -236,7 +241,7 @@ def check_options(options: SegmentOptions) -> tuple[ModelCard, torch.device]:
         )
     if options.flips is not None:
         card = replace(card, inference=replace(card.inference, flips=options.flips))
-    return card, choose_device(options.device)
+    return card
 
 
 def _gate_record(card: ModelCard, used: GateSpec | None) -> dict[str, Any] | None:

@@ -1,0 +1,112 @@
+"""The folder of a batch's results: a folder per study that comes whole or not at all.
+
+A study is written into a hidden folder beside and renamed into its place, one step for the file
+system. Whatever a killed run leaves behind is put right when the next one begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from CovidLesionSegLogic.batch.record import Record, read_record
+from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.outputs.claim import claim
+from CovidLesionSegLogic.outputs.folder import check_output_folder, write_error
+
+HIDDEN = ".batch"
+_NEW, _OLD = "new-", "old-"
+
+
+class Results:
+    """The results in the folder ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.hidden = self.root / HIDDEN
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other run out, and put right what a killed one left.
+
+        Raises
+        ------
+        RequestError
+            The folder cannot be written, or another run is at work in it.
+        """
+        check_output_folder(self.root)
+        try:
+            with claim(self.hidden) as mine:
+                if not mine:
+                    raise RequestError(
+                        f"Another run is at work in {self.root}: wait for its end or choose "
+                        "another output folder."
+                    )
+                self._recover()
+                yield
+        except OSError as error:
+            raise write_error(self.root, error) from error
+
+    def record(self, name: str) -> Record | None:
+        """The record of the study of that name; None where it is not finished."""
+        return read_record(self.root / name)
+
+    @contextlib.contextmanager
+    def staged(self, name: str) -> Iterator[Path]:
+        """Yield an empty folder called ``name``; on success it takes its place among the results.
+
+        Files that others put into an earlier folder of that name stay in it.
+
+        Raises
+        ------
+        RequestError
+            The folder cannot be written or the disk is full.
+        """
+        work = self.hidden / f"{_NEW}{uuid.uuid4().hex[:12]}"
+        try:
+            fresh = work / name
+            fresh.mkdir(parents=True)
+            yield fresh
+            self._put_in_place(fresh)
+        except OSError as error:
+            raise write_error(self.root, error) from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _put_in_place(self, fresh: Path) -> None:
+        final = self.root / fresh.name
+        if not final.exists():
+            os.replace(fresh, final)
+            return
+        old = self.hidden / f"{_OLD}{uuid.uuid4().hex[:12]}"
+        old.mkdir()
+        os.replace(final, old / fresh.name)
+        os.replace(fresh, final)
+        self._settle(old)
+
+    def _settle(self, old: Path) -> None:
+        """Bring back what is not ours from a replaced folder, or all where nothing replaced it."""
+        for before in list(old.iterdir()):
+            final = self.root / before.name
+            if not final.exists():
+                os.replace(before, final)
+                continue
+            record = read_record(before)
+            ours = {f"{before.name}_batch.json"}
+            if record is not None:
+                ours |= {one["file"] for one in record.outputs.values()}
+            for path in before.iterdir():
+                if path.name not in ours and not (final / path.name).exists():
+                    os.replace(path, final / path.name)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _recover(self) -> None:
+        for path in list(self.hidden.iterdir()):
+            if path.name.startswith(_OLD):
+                self._settle(path)
+            elif path.name.startswith(_NEW):
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,160 @@
+"""A batch from its inputs to its summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from CovidLesionSegLogic.batch.checksums import input_files, stamp
+from CovidLesionSegLogic.batch.find import Found
+from CovidLesionSegLogic.batch.naming import named
+from CovidLesionSegLogic.batch.outcome import FAILED, KEPT, Listener, Outcome
+from CovidLesionSegLogic.batch.place import Results
+from CovidLesionSegLogic.batch.privacy import Pseudonyms, hide_identity, hide_names
+from CovidLesionSegLogic.batch.record import Record
+from CovidLesionSegLogic.batch.settings import Settings
+from CovidLesionSegLogic.batch.study import LeftOut, Study
+from CovidLesionSegLogic.batch.summary import write_summary
+from CovidLesionSegLogic.errors import InputError
+
+SECONDS_BETWEEN_SUMMARIES = 30.0
+
+
+class Runner(Protocol):
+    """Whatever does studies: processes of this machine, or a cluster."""
+
+    def run(self, studies: Sequence[Study]) -> None:
+        """Do all studies and tell the listener of each."""
+
+
+@dataclass
+class Batch:
+    """What a batch is to do; see :func:`plan` and :meth:`run`."""
+
+    settings: Settings
+    results: Results
+    todo: list[Study]
+    kept: list[Outcome]
+    left_out: list[LeftOut]
+    told: list[Outcome] = field(default_factory=list)
+
+    @property
+    def planned(self) -> int:
+        """Number of studies."""
+        return len(self.todo) + len(self.kept)
+
+    def run(self, make_runner: Callable[[Listener], Runner], listener: Listener) -> dict[str, Path]:
+        """Do what is to be done; the summary is written now and then, and at the end in any case.
+
+        Returns the summary's files. What the runner raises is raised again after that.
+        """
+        keeper = _Keeper(self, listener)
+        for outcome in self.kept:
+            keeper.outcome(outcome)
+        try:
+            if self.todo:
+                make_runner(keeper).run(self.todo)
+        finally:
+            files = self.write_summary()
+        return files
+
+    def write_summary(self) -> dict[str, Path]:
+        """Write the summary as things stand."""
+        return write_summary(
+            self.results.root,
+            self.told,
+            self.left_out,
+            self.settings,
+            planned=self.planned,
+            report=self.settings.report,
+        )
+
+    @property
+    def failed(self) -> int:
+        """Number of studies that failed."""
+        return sum(outcome.status == FAILED for outcome in self.told)
+
+
+class _Keeper:
+    """Keeps the outcomes for the summary and passes everything on."""
+
+    def __init__(self, batch: Batch, listener: Listener) -> None:
+        self._batch, self._listener = batch, listener
+        self._written = time.monotonic()
+
+    def progress(self, study: Study, stage: str, done: int, total: int) -> None:
+        self._listener.progress(study, stage, done, total)
+
+    def outcome(self, outcome: Outcome) -> None:
+        self._batch.told.append(outcome)
+        self._listener.outcome(outcome)
+        now = time.monotonic()
+        if outcome.status != KEPT and now > self._written + SECONDS_BETWEEN_SUMMARIES:
+            self._batch.write_summary()
+            self._written = time.monotonic()
+
+
+def plan(
+    found: Found,
+    results: Results,
+    settings: Settings,
+    pseudonyms: Pseudonyms | None = None,
+) -> Batch:
+    """Name the studies and set those aside whose results are there and still valid.
+
+    Valid are results whose files are all there, made from the same options and weights and from
+    input files that have not been touched since. Where files were touched, whoever does the study
+    compares what they hold.
+
+    Parameters
+    ----------
+    pseudonyms
+        Given where the settings ask for codes.
+    """
+    records: dict[str, Record | None] = {}
+    request_of = settings.requests()
+
+    def owner_of(name: str) -> str | None:
+        if not (results.root / name).exists():
+            return None
+        records[name] = record = results.record(name)
+        return "" if record is None else record.key
+
+    studies = named(found.studies, owner_of, pseudonyms)
+    todo, kept = [], []
+    for study in studies:
+        record = records[study.name] if study.name in records else results.record(study.name)
+        valid = (
+            settings.resume
+            and record is not None
+            and record.key == study.key
+            and record.request == request_of(study)
+            and record.whole(results.root / study.name)
+            and _stamp(study) == record.inputs.stamp
+        )
+        if valid:
+            kept.append(Outcome(study, KEPT, record))
+        else:
+            todo.append(study)
+    return Batch(settings, results, todo, kept, _discreet(found, settings))
+
+
+def _stamp(study: Study) -> str:
+    try:
+        return stamp(input_files(study)).stamp
+    except InputError:
+        return ""
+
+
+def _discreet(found: Found, settings: Settings) -> list[LeftOut]:
+    """What was left out, without names of patients and, where asked for, without paths."""
+    words = frozenset().union(*(study.name_words for study in found.studies))
+    if settings.pseudonymise:
+        return [replace(o, what="", why=hide_identity(o.why, Path(o.what))) for o in found.left_out]
+    return [
+        replace(one, what=hide_names(one.what, words), why=hide_names(one.why, words))
+        for one in found.left_out
+    ]

@@ -1,0 +1,92 @@
+"""One study of a batch: where its CT lies, what it is called, and how it is known again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is to be segmented, on its way to whoever does it.
+
+    Parameters
+    ----------
+    name
+        Name of its folder and files among the results.
+    path
+        A volume file, or a DICOM folder or file.
+    files
+        The DICOM files of the series; empty: all of the folder, or ``path`` itself.
+    series_uid
+        The DICOM series; None: the reader chooses.
+    lungs, regions
+        Maps on the CT's grid, as in :class:`~CovidLesionSegLogic.pipeline.SegmentOptions`.
+    region_names
+        As given on a command line.
+    name_words
+        Words of the patient's name, to be kept out of texts; they are never written.
+    remote
+        Study and series UID in an image archive, for one that is to be fetched from there.
+    code
+        Stands for the identity where that must not show.
+    """
+
+    name: str
+    path: Path
+    files: tuple[Path, ...] = ()
+    series_uid: str | None = None
+    lungs: Path | None = None
+    regions: Path | None = None
+    region_names: str | None = None
+    name_words: frozenset[str] = frozenset()
+    remote: tuple[str, str] | None = None
+    code: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What tells this study from others: the series, or else where it lies."""
+        if self.series_uid:
+            return f"series {self.series_uid}"
+        return f"file {self.path.resolve()}"
+
+    @property
+    def key(self) -> str:
+        """The code, or else a SHA-256 of the identity, hexadecimal."""
+        return self.code or hashlib.sha256(self.identity.encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        data = asdict(self)
+        for name in ("path", "lungs", "regions"):
+            data[name] = None if data[name] is None else str(data[name])
+        data["files"] = [str(file) for file in self.files]
+        data["name_words"] = sorted(self.name_words)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Study:
+        """What :meth:`to_dict` wrote; KeyError or TypeError where it did not."""
+        return cls(
+            **{
+                **data,
+                "path": Path(data["path"]),
+                "files": tuple(map(Path, data["files"])),
+                "lungs": None if data["lungs"] is None else Path(data["lungs"]),
+                "regions": None if data["regions"] is None else Path(data["regions"]),
+                "name_words": frozenset(data["name_words"]),
+                "remote": None if data["remote"] is None else tuple(data["remote"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something among the inputs that is not segmented: "file", "series" or "study", and why."""
+
+    kind: str
+    what: str
+    why: str

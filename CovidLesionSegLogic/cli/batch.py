@@ -1,0 +1,261 @@
+"""``batch``: many studies, one command; a bad one never stops the rest."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from CovidLesionSegLogic.cli.parsing import Parser, add_compute_options, add_output_options, ranged
+from CovidLesionSegLogic.cli.progress import Reporter
+from CovidLesionSegLogic.cli.signals import cancel_on_signals
+from CovidLesionSegLogic.errors import RequestError
+
+if TYPE_CHECKING:
+    from CovidLesionSegLogic.batch.find import Found
+    from CovidLesionSegLogic.batch.outcome import Listener, Outcome
+    from CovidLesionSegLogic.batch.privacy import Pseudonyms
+    from CovidLesionSegLogic.batch.run import Batch, Runner
+    from CovidLesionSegLogic.batch.settings import Settings
+    from CovidLesionSegLogic.batch.study import Study
+    from CovidLesionSegLogic.engine import Cancel
+
+SOME_FAILED = 4
+KEY_ENDING = ".pseudonym-key"
+EPILOG = """\
+examples:
+  covid-lesion-seg batch STUDIES -o results
+  covid-lesion-seg batch 'ct/*.nii.gz' more/scan.nrrd -o results --lesion-types --workers 2
+  covid-lesion-seg batch cases.csv -o results        columns: input, and as wished name, series,
+                                                     lungs, regions, region_names
+  covid-lesion-seg batch ARCHIVE -o results --list   only say what would be done
+
+Each study gets a folder of its own in DIR with the files that 'segment' writes, whole or not at
+all; summary.csv, summary.json and summary.html tell of all. The same command given again does only
+what is missing, failed or has changed: input files, options or weights, by checksum.
+"""
+
+
+def add_parser(commands: Any) -> Parser:
+    """Add the command to the subparsers."""
+    parser: Parser = commands.add_parser(
+        "batch",
+        help="segment many CTs",
+        description="Segment and measure the lesions of many chest CTs.",
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="INPUT",
+        help="CT files, folders (DICOM of many patients may be mixed), patterns, or .csv tables "
+        "of cases",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the results"
+    )
+    parser.add_argument(
+        "--lesion-types",
+        action="store_true",
+        help="tell lesion types apart: short for --model coarse-refine",
+    )
+    add_compute_options(parser)
+    parser.add_argument(
+        "--workers",
+        type=ranged(int, 0, 1000, "a whole number of at least 1"),
+        default=0,
+        metavar="N",
+        help="processes that share the work of this machine (default: one per GPU, or one)",
+    )
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep results that are there and still valid (the default); --no-resume does all "
+        "again",
+    )
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="only list the studies, what was chosen and what is left out, and why",
+    )
+    parser.add_argument(
+        "--allow-missing-slices",
+        action="store_true",
+        help="accept DICOM series with gaps (a warning is kept in the result)",
+    )
+    parser.add_argument(
+        "--pseudonymise",
+        action="store_true",
+        help="codes for names; no paths, UIDs and descriptions in the results",
+    )
+    parser.add_argument(
+        "--pseudonym-key",
+        type=Path,
+        metavar="FILE",
+        help=f"key of the codes, made if missing (default: DIR{KEY_ENDING})",
+    )
+    add_output_options(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace, reporter: Reporter) -> int:
+    """Run the command."""
+    from CovidLesionSegLogic.batch.place import Results
+    from CovidLesionSegLogic.batch.run import plan
+    from CovidLesionSegLogic.engine import Cancel
+
+    cancel = Cancel()
+    with cancel_on_signals(cancel):
+        settings = prepare(args, reporter)
+        found = find(args, reporter, cancel)
+        results = Results(args.output)
+        if args.list:
+            tell_list(plan(found, results, settings, pseudonyms(args)), reporter)
+            return 0
+        with results.held():
+            batch = plan(found, results, settings, pseudonyms(args))
+            tell_plan(batch, reporter)
+            told = _Told(batch, reporter)
+            try:
+                outputs = batch.run(lambda keeper: runner(args, batch, keeper, cancel), told)
+            finally:
+                told.close()
+        reporter.done(outputs)
+    return SOME_FAILED if batch.failed else 0
+
+
+def prepare(args: argparse.Namespace, reporter: Reporter) -> Settings:
+    """Check the whole request before any work is done."""
+    from CovidLesionSegLogic.batch.settings import Settings
+    from CovidLesionSegLogic.cli.segment import chosen_model
+    from CovidLesionSegLogic.outputs import check_formats, check_output_folder, missing_notices
+    from CovidLesionSegLogic.pipeline import SegmentOptions, check_model
+
+    args.output = check_output_folder(args.output)
+    if args.pseudonym_key is not None and not args.pseudonymise:
+        raise RequestError("--pseudonym-key goes with --pseudonymise; add that or leave it out.")
+    options = SegmentOptions(
+        model=chosen_model(args.model, args.lesion_types),
+        device=args.device,
+        threshold=args.threshold,
+        gate=args.gate,
+        flips=args.flips,
+        batch_size=args.batch_size,
+        probability=args.probability,
+    )
+    check_model(options)
+    formats = check_formats(args.format)
+    chosen = args.format is not None
+    for notice in missing_notices(formats, chosen=chosen, report=not args.no_report):
+        reporter.warning(notice)
+    return Settings(
+        options=options,
+        formats=formats,
+        report=not args.no_report,
+        allow_missing_slices=args.allow_missing_slices,
+        pseudonymise=args.pseudonymise,
+        resume=args.resume,
+    )
+
+
+def find(args: argparse.Namespace, reporter: Reporter, cancel: Cancel) -> Found:
+    """What there is to segment."""
+    from CovidLesionSegLogic.batch.find import find_studies
+
+    if not args.inputs:
+        raise RequestError(
+            "Nothing to segment was named: give files, folders, patterns or a .csv table of cases "
+            "('covid-lesion-seg batch --help' shows examples)."
+        )
+
+    def progress(stage: str, done: int, total: int) -> None:
+        cancel.check()
+        reporter.progress(stage, done, total)
+
+    return find_studies(args.inputs, exclude=args.output, progress=progress)
+
+
+def pseudonyms(args: argparse.Namespace) -> Pseudonyms | None:
+    """What makes the codes, where they are wished for."""
+    from CovidLesionSegLogic.batch.privacy import Pseudonyms
+
+    if not args.pseudonymise:
+        return None
+    beside = args.output.with_name(args.output.name + KEY_ENDING)
+    return Pseudonyms.from_file(args.pseudonym_key or beside)
+
+
+def runner(args: argparse.Namespace, batch: Batch, listener: Listener, cancel: Cancel) -> Runner:
+    """Whoever does the studies."""
+    from CovidLesionSegLogic.batch.local import LocalRun
+
+    return LocalRun(
+        batch.settings, batch.results.root, listener, workers=args.workers, cancel=cancel
+    )
+
+
+def tell_plan(batch: Batch, reporter: Reporter) -> None:
+    """How much there is to do."""
+    kept = f", {len(batch.kept)} of them done before" if batch.kept else ""
+    left = f"; {len(batch.left_out)} left out (listed in the summary)" if batch.left_out else ""
+    reporter.line(f"{batch.planned} studies{kept}{left}.")
+
+
+def tell_list(batch: Batch, reporter: Reporter) -> None:
+    """Every study and everything that is left out, a line each."""
+    for study in sorted(
+        [*batch.todo, *(o.study for o in batch.kept)], key=lambda s: s.name.casefold()
+    ):
+        done = any(o.study is study for o in batch.kept)
+        where = "" if batch.settings.pseudonymise else f": {_place(study)}"
+        reporter.line(f"{'done' if done else 'to do'}  {study.name}{where}")
+    for one in batch.left_out:
+        reporter.line(f"left out  {one.kind} {one.what}: {one.why}")
+    reporter.done({})
+
+
+def _place(study: Study) -> str:
+    from CovidLesionSegLogic.batch.privacy import hide_names
+
+    files = f" ({len(study.files)} files)" if study.files else ""
+    return hide_names(f"{study.path}{files}", study.name_words)
+
+
+class _Told:
+    """Tells a person, or a program, how the studies get on."""
+
+    def __init__(self, batch: Batch, reporter: Reporter) -> None:
+        self._batch, self._reporter = batch, reporter
+        self._ended = 0
+        self._at: dict[str, tuple[str, int, int]] = {}
+
+    def progress(self, study: Study, stage: str, done: int, total: int) -> None:
+        """A study is so far."""
+        self._at[study.name] = (stage, done, total)
+        self._tell()
+
+    def outcome(self, outcome: Outcome) -> None:
+        """A study has come to its end."""
+        from CovidLesionSegLogic.batch.outcome import FAILED, KEPT
+        from CovidLesionSegLogic.report.text import percent, volume
+
+        self._ended += 1
+        self._at.pop(outcome.study.name, None)
+        record = outcome.record
+        if outcome.status == FAILED:
+            text = outcome.reason
+        elif record is not None:
+            numbers = record.numbers
+            text = f"{volume(numbers['total_ml'])} mL, {percent(numbers['total_percent'])} of lung"
+        if outcome.status != KEPT:
+            self._reporter.study(outcome.study.name, outcome.status, text)
+        self._tell()
+
+    def close(self) -> None:
+        """No more comes."""
+        self._reporter.close()
+
+    def _tell(self) -> None:
+        self._reporter.progress("studies", self._ended, self._batch.planned, at=self._at)
