@@ -49,6 +49,8 @@ def stamp(files: Iterable[Path]) -> Inputs:
     for file in files:
         try:
             told = file.stat()
+        except FileNotFoundError as error:
+            raise InputError(f"{file} does not exist: check the path.") from error
         except OSError as error:
             raise InputError(
                 f"{file} cannot be opened ({error.strerror or error}): check the path and its "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ def find_studies(
     InputError
         A folder or table cannot be opened.
     """
-    found, named = Found(), {str(Path(text).expanduser()) for text in inputs}
+    found, named = Found(), {str(Path(text).expanduser().absolute()) for text in inputs}
     for path in _expanded(inputs):
         if path.is_dir():
             _add_folder(found, path, exclude, progress)
@@ -73,7 +74,7 @@ def find_studies(
 def _expanded(inputs: Sequence[str]) -> list[Path]:
     paths: dict[Path, None] = {}  # a set that keeps the order
     for text in inputs:
-        own = Path(text).expanduser()
+        own = Path(text).expanduser().absolute()
         # A name may itself hold brackets.
         there = [own] if own.exists() else map(Path, glob.glob(str(own), recursive=True))
         matched = sorted(there)
@@ -94,9 +95,10 @@ def _add_file(found: Found, path: Path, *, named: bool) -> None:
 
 def _add_folder(found: Found, root: Path, exclude: Path | None, progress: Progress | None) -> None:
     index = index_tree(root, progress, exclude=exclude)
+    names = frozenset().union(*(study.name_words for study in index.studies))
     for study in index.studies:
         if study.files:
-            found.studies.append(_dicom_study(study, root, alone=len(index.studies) == 1))
+            found.studies.append(_dicom_study(study, root, names, alone=len(index.studies) == 1))
         else:
             best = study.series[0]
             found.left_out.append(LeftOut("study", study.uid, f"no chest CT: {best.why}"))
@@ -131,14 +133,16 @@ def _add_broken(found: Found, root: Path, index: TreeIndex) -> None:
     ]
 
 
-def _dicom_study(study: IndexedStudy, root: Path, *, alone: bool) -> Study:
+def _dicom_study(study: IndexedStudy, root: Path, names: frozenset[str], *, alone: bool) -> Study:
+    """``names`` are words of all patients' names: another one's may stand in this one's path."""
+    in_path = frozenset(re.findall(r"[^\W\d_]+", str(study.folder).casefold()))
     name = study_name(root) if study.folder == root and alone else _below(root, study.folder)
     return Study(
         name=name,
         path=study.folder,
         files=study.files,
         series_uid=study.series[0].uid,
-        name_words=study.name_words,
+        name_words=study.name_words | (names & in_path),
     )
 
 

@@ -110,3 +110,5 @@ class Results:
                 self._settle(path)
             elif path.name.startswith(_NEW):
                 shutil.rmtree(path, ignore_errors=True)
+            elif path.name.startswith(("stop-", "probe-")):
+                path.unlink(missing_ok=True)

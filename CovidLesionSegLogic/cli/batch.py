@@ -68,6 +68,12 @@ def add_parser(commands: Any) -> Parser:
         help="processes that share the work of this machine (default: one per GPU, or one)",
     )
     parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="scheduler of an existing Dask cluster that does the work, such as tcp://host:8786; "
+        "its workers need this software and the same paths",
+    )
+    parser.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -136,6 +142,8 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> Settings:
     args.output = check_output_folder(args.output)
     if args.pseudonym_key is not None and not args.pseudonymise:
         raise RequestError("--pseudonym-key goes with --pseudonymise; add that or leave it out.")
+    if args.cluster is not None and args.workers:
+        raise RequestError("A cluster has its own workers: leave --workers or --cluster out.")
     options = SegmentOptions(
         model=chosen_model(args.model, args.lesion_types),
         device=args.device,
@@ -189,18 +197,25 @@ def pseudonyms(args: argparse.Namespace) -> Pseudonyms | None:
 
 def runner(args: argparse.Namespace, batch: Batch, listener: Listener, cancel: Cancel) -> Runner:
     """Whoever does the studies."""
+    from CovidLesionSegLogic.batch.cluster import ClusterRun
+    from CovidLesionSegLogic.batch.inside import InsideRun
     from CovidLesionSegLogic.batch.local import LocalRun
+    from CovidLesionSegLogic.mrml import in_application
 
-    return LocalRun(
-        batch.settings, batch.results.root, listener, workers=args.workers, cancel=cancel
-    )
+    root = batch.results.root
+    if args.cluster is not None:
+        return ClusterRun(args.cluster, batch.settings, root, listener, cancel=cancel)
+    if in_application() and "seg.nrrd" in (batch.settings.formats or ()):
+        return InsideRun(batch.settings, root, listener, cancel=cancel)
+    return LocalRun(batch.settings, root, listener, workers=args.workers, cancel=cancel)
 
 
 def tell_plan(batch: Batch, reporter: Reporter) -> None:
     """How much there is to do."""
     kept = f", {len(batch.kept)} of them done before" if batch.kept else ""
     left = f"; {len(batch.left_out)} left out (listed in the summary)" if batch.left_out else ""
-    reporter.line(f"{batch.planned} studies{kept}{left}.")
+    studies = "1 study" if batch.planned == 1 else f"{batch.planned} studies"
+    reporter.line(f"{studies}{kept}{left}.")
 
 
 def tell_list(batch: Batch, reporter: Reporter) -> None:

@@ -14,7 +14,7 @@ from CovidLesionSegLogic.mrml.charts import (
     slice_position,
 )
 from CovidLesionSegLogic.mrml.given import given_kind, given_labels
-from CovidLesionSegLogic.mrml.host import Host, get_host, get_scene
+from CovidLesionSegLogic.mrml.host import Host, get_host, get_scene, in_application
 from CovidLesionSegLogic.mrml.labels import (
     class_segments,
     segmentation_classes,
@@ -39,6 +39,7 @@ __all__ = [
     "get_scene",
     "given_kind",
     "given_labels",
+    "in_application",
     "jump_to_slice",
     "labels_to_segmentation",
     "load_terminology",

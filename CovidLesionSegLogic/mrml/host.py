@@ -5,6 +5,7 @@ Both are seen through :class:`Host`. Nothing else in the package asks which of t
 
 from __future__ import annotations
 
+import sys
 import threading
 import types
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,11 @@ def get_host() -> Host:
         if _standalone is None:
             _standalone = _standalone_host(slicer)
         return _standalone
+
+
+def in_application() -> bool:
+    """Whether this process is the Slicer application; imports nothing."""
+    return getattr(sys.modules.get("slicer"), "app", None) is not None
 
 
 def get_scene() -> Any:

@@ -1,0 +1,121 @@
+"""Batches on a real Dask cluster of separate processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from batch_case import contents, environment, run_batch, write_table
+from test_batch_run import counts, statuses, summary
+
+from CovidLesionSegLogic.batch.cluster import ClusterRun
+from CovidLesionSegLogic.batch.settings import Settings
+from CovidLesionSegLogic.errors import RequestError
+
+distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+QUICK = ("--no-report", "--format", "nii.gz,seg.nrrd")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return tmp_path_factory.mktemp("models") / "own"
+
+
+@pytest.fixture(scope="module")
+def cluster(models):
+    """Two worker processes that know the small model, each with a nanny that starts it again."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(models).items():
+            patch.setenv(name, value)
+        with distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            host="127.0.0.1",
+            memory_limit=0,
+        ) as cluster:
+            yield cluster
+
+
+@pytest.fixture
+def table(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return write_table(folder, ["a", "b", "c"])
+
+
+def test_a_cluster_gives_the_same_files_as_this_machine(models, cluster, table, tmp_path):
+    (table.parent / "empty.nrrd").write_bytes(b"")
+    with table.open("a", encoding="utf-8") as file:
+        file.write("empty.nrrd,\n")
+    local = run_batch(models, table, "-o", tmp_path / "local", *QUICK)
+    remote = tmp_path / "remote"
+    arguments = (table, "-o", remote, *QUICK, "--cluster", cluster.scheduler_address)
+    done = run_batch(models, *arguments)
+    assert (local.returncode, done.returncode) == (4, 4), done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(remote) == contents(tmp_path / "local")
+    assert "0 bytes" in summary(remote)["rows"][3]["reason"]
+    again = run_batch(models, *arguments)
+    assert counts(remote) == (0, 3, 1), again.stderr
+
+
+def test_a_lost_worker_costs_no_study(models, cluster, table, tmp_path):
+    out = tmp_path / "out"
+    workers = cluster.scheduler.workers
+    arguments = (table, "-o", out, *QUICK, "--cluster", cluster.scheduler_address)
+    killed = []
+
+    def kill_one_at_work() -> None:
+        until = time.monotonic() + 120
+        while not killed and time.monotonic() < until:
+            for worker in list(workers.values()):
+                if worker.processing:
+                    killed.append(worker.identity()["id"])
+                    pid = next(iter(cluster.workers.values())).pid
+                    for nanny in cluster.workers.values():
+                        if nanny.worker_address == worker.address:
+                            pid = nanny.pid
+                    time.sleep(0.3)
+                    os.kill(pid, signal.SIGKILL)
+                    return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill_one_at_work)
+    thread.start()
+    done = run_batch(models, *arguments)
+    thread.join()
+    assert killed
+    assert done.returncode == 0, done.stderr
+    assert statuses(out) == {"a": "done", "b": "done", "c": "done"}
+
+
+def test_no_cluster_there_is_said(models, table, tmp_path):
+    arguments = (table, "-o", tmp_path / "out", "--cluster", "tcp://127.0.0.1:9")
+    done = run_batch(models, *arguments)
+    assert done.returncode == 2
+    assert "cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_workers_that_do_not_see_the_results_are_refused(cluster, tmp_path):
+    run = ClusterRun(cluster.scheduler_address, Settings(), tmp_path, None)  # type: ignore[arg-type]
+    (tmp_path / ".batch").mkdir()
+
+    class Elsewhere:
+        def run(self, function: object, probe: str) -> dict[str, object]:
+            from CovidLesionSegLogic.batch.cluster_task import describe
+
+            return {"tcp://host:1": describe(probe + " elsewhere")}
+
+    with pytest.raises(RequestError, match="does not see the results folder"):
+        run._check(Elsewhere())
+
+
+def test_cluster_and_workers_together_are_refused(models, table, tmp_path):
+    arguments = (table, "-o", tmp_path / "out", "--cluster", "tcp://x:1", "--workers", "2")
+    assert "leave --workers or --cluster out" in run_batch(models, *arguments).stderr

@@ -1,0 +1,163 @@
+"""The results folder: studies come whole or not at all, whatever a killed run left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from CovidLesionSegLogic.batch.checksums import Inputs, content, input_files, stamp
+from CovidLesionSegLogic.batch.place import Results
+from CovidLesionSegLogic.batch.record import Record, read_record, write_record
+from CovidLesionSegLogic.batch.study import Study
+from CovidLesionSegLogic.errors import InputError, RequestError
+
+
+def put(results: Results, name: str, text: str) -> None:
+    """Results of one file."""
+    with results.staged(name) as folder:
+        (folder / "ct_labels.txt").write_text(text)
+        outputs = {"labels": {"file": "ct_labels.txt", "bytes": len(text)}}
+        write_record(Record(name, "key", "request", Inputs(1, "a", "b"), outputs, {}), folder)
+
+
+@pytest.fixture
+def results(tmp_path):
+    results = Results(tmp_path / "out")
+    with results.held():
+        yield results
+
+
+def test_a_study_comes_with_its_record(results):
+    put(results, "CT", "one")
+    record = results.record("CT")
+    assert record is not None
+    assert record.inputs == Inputs(1, "a", "b")
+    assert record.whole(results.root / "CT")
+    (results.root / "CT" / "ct_labels.txt").write_text("other size")
+    assert not record.whole(results.root / "CT")
+
+
+def test_a_failure_leaves_what_was_there(results):
+    put(results, "CT", "one")
+
+    def fail() -> None:
+        with results.staged("CT") as folder:
+            (folder / "ct_labels.txt").write_text("two")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert (results.root / "CT" / "ct_labels.txt").read_text() == "one"
+    assert [p.name for p in results.hidden.iterdir()] == ["claim.lock"]
+
+
+def test_new_results_replace_old_ones_and_spare_what_others_put_there(results):
+    put(results, "CT", "one")
+    (results.root / "CT" / "my notes.txt").write_text("mine")
+    put(results, "CT", "two")
+    texts = {p.name: p.read_text() for p in (results.root / "CT").glob("*.txt")}
+    assert texts == {"ct_labels.txt": "two", "my notes.txt": "mine"}
+
+
+def leave(results: Results, when: str) -> None:
+    """Replace results as a run does that is killed ``when``."""
+    real = os.replace
+    calls = 0
+
+    def replace(old: object, new: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == {"before": 1, "between": 2, "after": 3}[when] + 1:  # 1 is the record's
+            raise KeyboardInterrupt
+        real(old, new)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        patch.setattr("shutil.rmtree", lambda *args, **kwargs: None)
+        with pytest.raises(KeyboardInterrupt):
+            put(results, "CT", "two")
+
+
+@pytest.mark.parametrize(
+    ("when", "text"), [("before", "one"), ("between", "one"), ("after", "two")]
+)
+def test_the_next_run_puts_right_what_a_killed_one_left(tmp_path, when, text):
+    results = Results(tmp_path)
+    with results.held():
+        put(results, "CT", "one")
+        (tmp_path / "CT" / "my notes.txt").write_text("mine")
+        leave(results, when)
+    with results.held():
+        assert (tmp_path / "CT" / "ct_labels.txt").read_text() == text
+        assert (tmp_path / "CT" / "my notes.txt").read_text() == "mine"
+        assert results.record("CT") is not None
+        assert [p.name for p in results.hidden.iterdir()] == ["claim.lock"]
+
+
+def test_two_runs_do_not_share_a_folder(results, repository):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from CovidLesionSegLogic.batch.place import Results\n"
+        "with Results(Path(sys.argv[1])).held(): pass"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(results.root)],
+        capture_output=True,
+        text=True,
+        cwd=repository,
+        timeout=120,
+    )
+    assert "RequestError: Another run is at work" in done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match="is not a folder"), Results(tmp_path / "file").held():
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 2}', "\xff"])
+def test_a_record_that_cannot_be_read_is_none(tmp_path, text):
+    (tmp_path / f"{tmp_path.name}_batch.json").write_text(text, encoding="latin-1")
+    assert read_record(tmp_path) is None
+
+
+class TestInputs:
+    def study(self, tmp_path: Path) -> Study:
+        for name in "ab":
+            (tmp_path / name).write_text(name)
+        return Study("x", tmp_path, files=(tmp_path / "a", tmp_path / "b"))
+
+    def test_renamed_and_moved_files_hold_the_same(self, tmp_path):
+        before = content(input_files(self.study(tmp_path)))
+        (tmp_path / "a").rename(tmp_path / "c")
+        assert content([tmp_path / "c", tmp_path / "b"]) == before
+
+    def test_touched_and_changed_files_are_told_apart(self, tmp_path):
+        files = input_files(self.study(tmp_path))
+        stamped, held = stamp(files), content(files)
+        os.utime(files[0], ns=(1, 1))
+        assert stamp(files) != stamped
+        assert content(files) == held
+        files[0].write_text("c")
+        os.utime(files[0], ns=(1, 1))
+        assert content(files) != held
+
+    def test_masks_count(self, tmp_path):
+        study = self.study(tmp_path)
+        lungs = tmp_path / "lungs.nii.gz"
+        assert lungs in input_files(Study("x", study.path, study.files, lungs=lungs))
+
+    def test_voxels_beside_a_header_count(self, tmp_path):
+        for name in ("a.mhd", "a.raw", "b.raw"):
+            (tmp_path / name).write_text(name)
+        files = input_files(Study("a", tmp_path / "a.mhd"))
+        assert [f.name for f in files] == ["a.mhd", "a.raw"]
+
+    def test_a_file_that_is_gone_is_said(self, tmp_path):
+        with pytest.raises(InputError, match="cannot be opened"):
+            stamp([tmp_path / "gone"])
