@@ -141,7 +141,7 @@ class ClusterRun:
         from distributed import as_completed
 
         open_tasks: dict[str, tuple[Any, Study]] = {}
-        queue = as_completed()
+        queue = as_completed(loop=client.loop)
         waiting.reverse()
         while waiting or open_tasks:
             if self._cancel.cancelled():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from CovidLesionSegLogic.ct import CTVolume, write_image
 
 ROOT = Path(__file__).resolve().parents[2]
-VOLATILE = ("started", "seconds", "peak_memory_mb", "peak_gpu_memory_mb")
+VOLATILE = ("device", "started", "seconds", "peak_memory_mb", "peak_gpu_memory_mb")
 
 
 def small_ct(seed: int = 0, shape: tuple[int, int, int] = (4, 48, 48)) -> NDArray[np.int16]:
