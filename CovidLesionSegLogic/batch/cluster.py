@@ -10,7 +10,7 @@ import contextlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from CovidLesionSegLogic.batch.record import Record
 from CovidLesionSegLogic.batch.session import error_of
 from CovidLesionSegLogic.batch.settings import Settings, StopBatchError
 from CovidLesionSegLogic.batch.study import Study
+from CovidLesionSegLogic.batch.supply import Supply
 from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.errors import CancelledError, RequestError
 
@@ -56,9 +57,10 @@ class ClusterRun:
         self._address, self._settings = address, settings
         self._results, self._listener = results, listener
         self._cancel = cancel or Cancel()
+        self._in_hand: dict[str, Study] = {}
         self._stop = results / HIDDEN / f"stop-{uuid.uuid4().hex[:12]}"
 
-    def run(self, studies: Sequence[Study]) -> None:
+    def run(self, supply: Supply) -> None:
         """Do all studies; the listener is told of each.
 
         Raises
@@ -72,10 +74,9 @@ class ClusterRun:
         """
         with self._connected() as client:
             threads = self._check(client)
-            by_name = {study.name: study for study in studies}
-            client.subscribe_topic(cluster_task.TOPIC, lambda event: self._told(event, by_name))
+            client.subscribe_topic(cluster_task.TOPIC, self._told)
             try:
-                self._do(client, list(studies), threads)
+                self._do(client, supply, threads)
             except BaseException:
                 with contextlib.suppress(OSError):
                     self._stop.touch()
@@ -137,23 +138,25 @@ class ClusterRun:
         count = Counter(_host(worker) for worker in told)
         return max(1, min(one["cpus"] // count[_host(w)] for w, one in told.items()))
 
-    def _do(self, client: Any, waiting: list[Study], threads: int) -> None:
+    def _do(self, client: Any, supply: Supply, threads: int) -> None:
         from distributed import as_completed
 
         open_tasks: dict[str, tuple[Any, Study]] = {}
         queue = as_completed(loop=client.loop)
-        waiting.reverse()
-        while waiting or open_tasks:
+        while open_tasks or not supply.ended:
             if self._cancel.cancelled():
                 raise CancelledError
+            for outcome in supply.failed():
+                self._listener.outcome(outcome)
             room = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-            while waiting and len(open_tasks) < room:
-                study = waiting.pop()
+            while len(open_tasks) < room and (study := supply.take()) is not None:
+                self._in_hand[study.name] = study
                 future = self._submit(client, study, threads)
                 open_tasks[future.key] = (future, study)
                 queue.add(future)
             for future in self._finished(client, queue):
                 _, study = open_tasks.pop(future.key)
+                del self._in_hand[study.name]
                 self._take(study, future)
 
     def _finished(self, client: Any, queue: Any) -> list[Any]:
@@ -204,9 +207,9 @@ class ClusterRun:
             raise failure
         self._listener.outcome(Outcome(study, FAILED, None, str(failure)))
 
-    def _told(self, event: Any, studies: dict[str, Study]) -> None:
+    def _told(self, event: Any) -> None:
         told = event[1] if isinstance(event, (tuple, list)) else event
-        study = studies.get(told.get("name", ""))
+        study = self._in_hand.get(told.get("name", ""))
         if study is not None:
             self._listener.progress(study, told["stage"], told["done"], told["total"])
 

@@ -6,18 +6,25 @@ main thread. The next study is read meanwhile in another thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from CovidLesionSegLogic.batch import process
 from CovidLesionSegLogic.batch.outcome import DONE, FAILED, Listener, Outcome
 from CovidLesionSegLogic.batch.settings import Settings, StopBatchError
 from CovidLesionSegLogic.batch.study import Study
+from CovidLesionSegLogic.batch.supply import Supply
 from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, InputError
 from CovidLesionSegLogic.models import KeptNetworks
 from CovidLesionSegLogic.pipeline import check_options
+
+IN_HAND = 2
+"""Studies at a time: one is computed, one read."""
+LOOK_S = 0.1
 
 
 class InsideRun:
@@ -35,22 +42,26 @@ class InsideRun:
         self._cancel = cancel or Cancel()
         self._networks = KeptNetworks()
 
-    def run(self, studies: Sequence[Study]) -> None:
+    def run(self, supply: Supply) -> None:
         """Do all studies; the errors are those of :meth:`.local.LocalRun.run`."""
         check_options(self._settings.options)
+        ahead: deque[tuple[Study, Future[process.Loaded]]] = deque()
         with ThreadPoolExecutor(1) as reader:
-            ahead = [reader.submit(process.load, self._job(study)) for study in studies[:1]]
-            for number, study in enumerate(studies):
+            while ahead or not supply.ended:
                 self._cancel.check()
-                loaded = ahead.pop()
-                if number + 1 < len(studies):
-                    ahead.append(reader.submit(process.load, self._job(studies[number + 1])))
+                for outcome in supply.failed():
+                    self._listener.outcome(outcome)
+                while len(ahead) < IN_HAND and (study := supply.take()) is not None:
+                    ahead.append((study, reader.submit(process.load, self._job(study))))
+                if not ahead:
+                    time.sleep(LOOK_S)
+                    continue
+                study, loaded = ahead.popleft()
                 try:
-                    outcome = self._outcome(study, loaded.result)
+                    self._listener.outcome(self._outcome(study, loaded.result))
                 except BaseException:
                     self._cancel.cancel()  # the reader stops too
                     raise
-                self._listener.outcome(outcome)
 
     def _outcome(self, study: Study, load: Callable[[], process.Loaded]) -> Outcome:
         try:

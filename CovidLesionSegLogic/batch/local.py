@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from CovidLesionSegLogic.batch.processors import Share, cpu_count, shares
 from CovidLesionSegLogic.batch.record import Record
 from CovidLesionSegLogic.batch.settings import Settings, StopBatchError
 from CovidLesionSegLogic.batch.study import Study
+from CovidLesionSegLogic.batch.supply import Supply, Waiting
 from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError
 
@@ -67,14 +67,14 @@ class LocalRun:
         self._workers, self._cancel = workers, cancel or Cancel()
         self._events: queue.SimpleQueue[tuple[Child, bytes]] = queue.SimpleQueue()
         self._places: list[_Place] = []
-        self._waiting: deque[Study] = deque()
+        self._supply: Supply = Waiting(())
         self._suspects: deque[Study] = deque()
         self._attempts: dict[str, int] = {}
         self._false_starts = 0
         self._on_gpu = False
         self._stop: CovidLesionSegError | None = None
 
-    def run(self, studies: Sequence[Study]) -> None:
+    def run(self, supply: Supply) -> None:
         """Do all studies; the listener is told of each.
 
         Raises
@@ -88,12 +88,14 @@ class LocalRun:
         CovidLesionSegError
             No process can be started.
         """
-        self._waiting.extend(studies)
+        self._supply = supply
         try:
             for share in self._prepare():
-                if len(self._places) < len(self._waiting) or not self._places:
+                if len(self._places) < supply.total:
                     self._start(share)
             while self._busy():
+                for outcome in supply.failed():
+                    self._listener.outcome(outcome)
                 for place in self._places:
                     self._feed(place)
                 self._hear()
@@ -129,16 +131,19 @@ class LocalRun:
 
     def _busy(self) -> bool:
         handed = any(place.studies for place in self._places)
-        return bool(handed or self._waiting or self._suspects)
+        return bool(handed or not self._supply.ended or self._suspects)
 
     def _start(self, share: Share) -> None:
         child = Child(share, lambda child, data: self._events.put((child, data)))
         self._places.append(_Place(child, share))
 
     def _feed(self, place: _Place) -> None:
-        while self._waiting and len(place.studies) < IN_HAND and not place.alone:
-            self._hand(place, self._waiting.popleft())
-        if self._suspects and not self._waiting and not place.studies:
+        while len(place.studies) < IN_HAND and not place.alone:
+            study = self._supply.take()
+            if study is None:
+                break
+            self._hand(place, study)
+        if self._suspects and self._supply.ended and not place.studies:
             place.alone = True
             self._hand(place, self._suspects.popleft())
 
@@ -174,9 +179,9 @@ class LocalRun:
         if isinstance(error, StopBatchError):
             self._halt(error)
         elif isinstance(error, CancelledError):
-            self._waiting.appendleft(study)  # the whole run is being cancelled
+            self._supply.put_back(study)  # the whole run is being cancelled
         elif gone and number not in place.begun:
-            self._waiting.appendleft(study)
+            self._supply.put_back(study)
         elif gone and self._try_again(study):
             self._suspects.append(study)
         elif self._on_gpu and error.exit_code == 1 and self._try_again(study):

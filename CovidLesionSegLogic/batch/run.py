@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ from CovidLesionSegLogic.batch.record import Record
 from CovidLesionSegLogic.batch.settings import Settings
 from CovidLesionSegLogic.batch.study import LeftOut, Study
 from CovidLesionSegLogic.batch.summary import write_summary
+from CovidLesionSegLogic.batch.supply import Supply, Waiting
 from CovidLesionSegLogic.errors import InputError
 
 SECONDS_BETWEEN_SUMMARIES = 30.0
@@ -26,7 +27,7 @@ SECONDS_BETWEEN_SUMMARIES = 30.0
 class Runner(Protocol):
     """Whatever does studies: processes of this machine, or a cluster."""
 
-    def run(self, studies: Sequence[Study]) -> None:
+    def run(self, supply: Supply) -> None:
         """Do all studies and tell the listener of each."""
 
 
@@ -56,7 +57,7 @@ class Batch:
             keeper.outcome(outcome)
         try:
             if self.todo:
-                make_runner(keeper).run(self.todo)
+                make_runner(keeper).run(Waiting(self.todo))
         finally:
             files = self.write_summary()
         return files

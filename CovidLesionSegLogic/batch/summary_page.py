@@ -82,7 +82,7 @@ def _table(done: Sequence[Outcome], classes: Sequence[str]) -> str:
         "Study",
         "Picture",
         "Lungs, mL",
-        *(f"{_text(name)}" for name in classes if len(classes) > 1),
+        *(_text(name[:1].upper() + name[1:]) for name in classes if len(classes) > 1),
         "All lesions",
         *(["Score, 0 to 25"] if scored else []),
         *(["Screening"] if gated else []),
