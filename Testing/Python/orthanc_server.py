@@ -54,16 +54,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(*, find_limit: int = 0) -> Iterator[OrthancServer]:
-    """Start an empty Orthanc, yield it, stop it and remove its folder.
-
-    ``find_limit`` bounds the answers to one search, as many archives do; 0 is no bound.
-    """
+def running() -> Iterator[OrthancServer]:
+    """Start an empty Orthanc, yield it, stop it and remove its folder."""
     found = find_program()
     if found is None:
-        pytest.skip("Orthanc with its DICOMweb plugin is not installed (see debian-packages.txt)")
+        pytest.skip(
+            "Orthanc with its DICOMweb plugin is not installed (Testing/debian-packages.txt)"
+        )
     with tempfile.TemporaryDirectory(prefix="orthanc-test-", ignore_cleanup_errors=True) as name:
-        server, child = _start(*found, Path(name), find_limit)
+        server, child = _start(*found, Path(name))
         try:
             yield server
         finally:
@@ -76,7 +75,7 @@ def running(*, find_limit: int = 0) -> Iterator[OrthancServer]:
 
 
 def _start(
-    program: str, plugin: str, folder: Path, find_limit: int
+    program: str, plugin: str, folder: Path
 ) -> tuple[OrthancServer, subprocess.Popen[bytes]]:
     """Start Orthanc; again on another port where somebody was faster."""
     for _ in range(5):
@@ -94,8 +93,6 @@ def _start(
             "OrthancExplorerEnabled": False,
             "ConcurrentJobs": 1,
             "HttpThreadsCount": 8,
-            "LimitFindResults": find_limit,
-            "LimitFindInstances": find_limit,
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
         }
         (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")

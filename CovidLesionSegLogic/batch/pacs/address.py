@@ -34,6 +34,11 @@ def check_address(url: str, credentials: Credentials) -> Address:
         images over a network unencrypted. A message shows no part of a URL that may be secret.
     """
     text = url.strip()
+    if "@" in text:
+        raise RequestError(
+            "The archive's URL holds an @, as with a user and password in it: leave them out and "
+            "give them by environment variables or a credentials file."
+        )
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -41,11 +46,6 @@ def check_address(url: str, credentials: Credentials) -> Address:
         raise RequestError(
             f"The archive's address is not a URL: give one like {EXAMPLE}."
         ) from None
-    if "@" in text:
-        raise RequestError(
-            "The archive's URL holds an @, as with a user and password in it: leave them out and "
-            "give them by environment variables or a credentials file."
-        )
     if parts.query or parts.fragment:
         raise RequestError(
             f"The archive's URL holds a ? or #: give only the base of the service, like {EXAMPLE}."

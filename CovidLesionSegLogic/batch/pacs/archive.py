@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Any
 from CovidLesionSegLogic.batch.pacs.connection import WAITS, Connection
 from CovidLesionSegLogic.batch.pacs.credentials import Credentials
 from CovidLesionSegLogic.batch.pacs.query import is_uid, parse_query
+from CovidLesionSegLogic.batch.pacs.search import PAGE, search_all
 from CovidLesionSegLogic.batch.pacs.storing import store_instance
 from CovidLesionSegLogic.batch.pacs.studies import (
     SERIES_FIELDS,
@@ -26,11 +28,7 @@ from CovidLesionSegLogic.batch.pacs.studies import (
 from CovidLesionSegLogic.batch.pacs.transfer import fetch_instance, file_name, remove_others
 from CovidLesionSegLogic.engine.cancel import Cancel
 from CovidLesionSegLogic.engine.progress import Progress, no_progress
-from CovidLesionSegLogic.errors import CovidLesionSegError, InputError, RequestError
-
-PAGE = 500
-"""Answers asked for at a time; an archive may send fewer."""
-Search = Callable[..., list[dict[str, Any]]]
+from CovidLesionSegLogic.errors import InputError, RequestError
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Archive:
         waits: Sequence[float] = WAITS,
     ) -> None:
         self._connection = Connection(url, credentials or Credentials(), waits=waits)
-        self._page = page
+        self._search = functools.partial(search_all, self._connection, page=page)
 
     def __enter__(self) -> Archive:
         return self
@@ -130,10 +128,9 @@ class Archive:
         InputError
             The archive lists none, or fewer than it counts.
         """
-        rows = self._pages(
+        rows = self._search(
             self._connection.client.search_for_instances,
             instance_uid,
-            may_hold_ct,
             cancel or Cancel(),
             absent=InputError(f"The archive has no series {series.uid} any more: search again."),
             study_instance_uid=study.uid,
@@ -240,7 +237,7 @@ class Archive:
     def _studies(
         self, keys: dict[str, str], cancel: Cancel, *, most: int | None = None
     ) -> dict[str, dict[str, Any]]:
-        return self._pages(
+        return self._search(
             self._connection.client.search_for_studies,
             study_uid,
             cancel,
@@ -249,7 +246,7 @@ class Archive:
         )
 
     def _series(self, uid: str, cancel: Cancel) -> tuple[RemoteSeries, ...]:
-        rows = self._pages(
+        rows = self._search(
             self._connection.client.search_for_series,
             lambda row: remote_series(row).uid,
             cancel,
@@ -258,40 +255,6 @@ class Archive:
             fields=SERIES_FIELDS,
         )
         return tuple(remote_series(row) for _, row in sorted(rows.items()))
-
-    def _pages(
-        self,
-        search: Search,
-        uid_of: Callable[[dict[str, Any]], str],
-        cancel: Cancel,
-        *,
-        absent: CovidLesionSegError | None = None,
-        most: int | None = None,
-        **options: Any,
-    ) -> dict[str, dict[str, Any]]:
-        """All answers to a search by UID, page by page until one brings nothing new.
-
-        Always with a limit: some archives heed the offset only then, and would send the same
-        answers for ever.
-        """
-        rows: dict[str, dict[str, Any]] = {}
-        while True:
-            offset = len(rows)
-
-            def ask(offset: int = offset) -> dict[str, dict[str, Any]]:
-                answers = search(limit=most or self._page, offset=offset, **options)
-                return {uid_of(row): row for row in answers}
-
-            page = self._connection.call(ask, cancel=cancel, absent=absent)
-            rows |= page
-            if most is not None and len(rows) >= most:
-                return rows
-            if len(rows) == offset:
-                if page and offset >= self._page:
-                    raise RequestError(
-                        f"The archive gives no more than {offset} answers to a search: narrow it."
-                    )
-                return rows
 
 
 def _obstacle(folder: Path) -> str | None:

@@ -43,21 +43,25 @@ class Connection:
     Raises
     ------
     RequestError
-        The URL is not acceptable, or a file named for certificates is missing.
-    ImportError
-        The extra ``pacs`` is not installed.
+        The URL is not acceptable, a file named for certificates is missing, or the extra ``pacs``
+        is not installed.
     """
 
     def __init__(
         self, url: str, credentials: Credentials, *, waits: Sequence[float] = WAITS
     ) -> None:
         self.address: Address = check_address(url, credentials)
-        from dicomweb_client import DICOMwebClient
-        from requests import Session
-
+        try:
+            from dicomweb_client import DICOMwebClient
+            from requests import Session
+        except ImportError as error:
+            raise RequestError(
+                f"Archives need dicomweb-client ({error}): install the extra 'pacs' "
+                "(pip install 'covid-lesion-seg[pacs]')."
+            ) from error
         _hush()
         self._session = Session()
-        self._session.auth = _Authorisation(credentials)
+        self._session.auth = _Finish(credentials)
         self._session.max_redirects = 0
         # for the answers to storing, which otherwise come as XML from some archives
         self._session.headers["Accept"] = "application/dicom+json"
@@ -141,7 +145,7 @@ class Connection:
         )
 
 
-class _Authorisation:
+class _Finish:
     """Called by ``requests`` for every request; its presence keeps ``.netrc`` unread."""
 
     def __init__(self, credentials: Credentials) -> None:
@@ -150,6 +154,10 @@ class _Authorisation:
     def __call__(self, request: Any) -> Any:
         # dicomweb-client leaves the port out of the header Host; http.client sets it right
         request.headers.pop("Host", None)
+        # A query may hold wildcards as they are (RFC 3986 3.4); Orthanc 1.10 knows them only so.
+        base, _, query = request.url.partition("?")
+        if query:
+            request.url = f"{base}?{query.replace('%2A', '*').replace('%3F', '?')}"
         header = self._credentials.header()
         if header is not None:
             request.headers["Authorization"] = header
