@@ -24,6 +24,7 @@ from CovidLesionSegLogic.batch.pacs import (
     candidates,
 )
 from CovidLesionSegLogic.batch.pacs import archive as archive_module
+from CovidLesionSegLogic.batch.pacs.transfer import file_name
 from CovidLesionSegLogic.ct import read_ct
 from CovidLesionSegLogic.engine.cancel import Cancel
 from CovidLesionSegLogic.errors import CancelledError, InputError, RequestError
@@ -324,3 +325,21 @@ def test_no_log_and_no_message_tells_a_secret_or_a_patient(
     assert [secret for secret in secrets if secret in told] == []
     assert "trying again" in caplog.text
     assert len(messages) == 5
+
+
+@pytest.mark.data
+def test_real_images_come_back_byte_for_byte(
+    archive: Archive, shared_data: Path, tmp_path: Path
+) -> None:
+    files = sorted(f for f in (shared_data / "covid_ct_md" / "P001").rglob("*") if f.is_file())[:9]
+    if not files:
+        pytest.skip("the images of COVID-CT-MD are not on this machine")
+    originals = {
+        file_name(str(dcmread(f, stop_before_pixels=True).SOPInstanceUID)): f for f in files
+    }
+    archive.store(files)
+    study = study_of(archive, str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID))
+    fetched = archive.fetch(study, series_of(study, files), tmp_path)
+    assert {file.name for file in fetched} == originals.keys()
+    for file in fetched:
+        assert file.read_bytes() == originals[file.name].read_bytes()

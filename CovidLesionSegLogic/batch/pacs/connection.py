@@ -65,6 +65,8 @@ class Connection:
         self._session.max_redirects = 0
         # for the answers to storing, which otherwise come as XML from some archives
         self._session.headers["Accept"] = "application/dicom+json"
+        # packing costs a server more time than it saves on images, compressed ones above all
+        self._session.headers["Accept-Encoding"] = "identity"
         self._session.verify = _authorities() or True
         self._session.trust_env = not self.address.loopback
         self.client: Any = DICOMwebClient(
