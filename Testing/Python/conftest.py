@@ -18,6 +18,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orthanc_server import OrthancServer
+
     from CovidLesionSegLogic.models import ModelCard
     from CovidLesionSegLogic.phantom import Phantom
 
@@ -59,6 +61,15 @@ def lesion_cards() -> list[ModelCard]:
     if not cards:
         pytest.skip("no lesion model is shipped in Resources/Models")
     return cards
+
+
+@pytest.fixture(scope="session")
+def orthanc() -> Iterator[OrthancServer]:
+    """A real PACS on loopback, shared by all tests: each seeds its own; skipped without Orthanc."""
+    import orthanc_server
+
+    with orthanc_server.running() as server:
+        yield server
 
 
 @pytest.fixture
