@@ -2,6 +2,8 @@
 
 STAGE_NAMES = {
     "studies": "Studies",
+    "find": "Asking the archive",
+    "fetch": "Fetching images",
     "handover": "Handing the CT over",
     "scan": "Looking through the files",
     "read": "Reading the CT",

@@ -73,6 +73,8 @@ def load(job: Job) -> Loaded:
     files = input_files(study)
     before = stamp(files)
     inputs = replace(before, content=content(files))
+    if study.remote is not None:
+        inputs = replace(inputs, stamp=study.remote.stamp)
     earlier = Results(job.results).record(study.name)
     if is_current(earlier, job, inputs.content):
         return Loaded(job, None, options, inputs, 0.0, earlier)
@@ -90,6 +92,8 @@ def load(job: Job) -> Loaded:
     )
     if stamp(files) != before:
         raise InputError(f"{study.path} changed while it was read: run again when it is complete.")
+    if study.remote is not None:
+        ct = replace(ct, source={**ct.source, "path": study.remote.address})
     if settings.pseudonymise:
         ct = without_identity(ct, study.name, study.path)
     else:
@@ -191,6 +195,8 @@ def _numbers(result: SegmentationResult, study: Study) -> dict[str, Any]:
 def failure_text(error: BaseException, study: Study, *, pseudonymise: bool) -> str:
     """Why a study failed, without the patient's name and, where asked for, without its path."""
     text = hide_names(str(error), study.name_words)
+    if study.remote is not None:
+        text = text.replace(str(study.path), f"study {study.remote.study_uid}")
     for path in (study.path, study.lungs, study.regions, *study.files[:1]):
         if pseudonymise and path is not None:
             text = hide_identity(text, path)

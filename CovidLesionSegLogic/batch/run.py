@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +17,7 @@ from CovidLesionSegLogic.batch.outcome import FAILED, KEPT, Listener, Outcome
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.privacy import Pseudonyms, hide_identity, hide_names
 from CovidLesionSegLogic.batch.record import Record
+from CovidLesionSegLogic.batch.remote import Exchange
 from CovidLesionSegLogic.batch.settings import Settings
 from CovidLesionSegLogic.batch.study import LeftOut, Study
 from CovidLesionSegLogic.batch.summary import write_summary
@@ -47,19 +50,33 @@ class Batch:
         """Number of studies."""
         return len(self.todo) + len(self.kept)
 
-    def run(self, make_runner: Callable[[Listener], Runner], listener: Listener) -> dict[str, Path]:
+    def run(
+        self,
+        make_runner: Callable[[Listener], Runner],
+        listener: Listener,
+        exchange: Exchange | None = None,
+    ) -> dict[str, Path]:
         """Do what is to be done; the summary is written now and then, and at the end in any case.
 
-        Returns the summary's files. What the runner raises is raised again after that.
+        ``exchange`` brings the studies of an image archive. Returns the summary's files. What the
+        runner raises is raised again after that.
         """
-        keeper = _Keeper(self, listener)
-        for outcome in self.kept:
-            keeper.outcome(outcome)
-        try:
-            if self.todo:
-                make_runner(keeper).run(Waiting(self.todo))
-        finally:
-            files = self.write_summary()
+        keeper = _Keeper(self, listener, exchange)
+        with contextlib.ExitStack() as stack:
+            try:
+                if exchange is not None:
+                    stack.callback(exchange.close)
+                for outcome in self.kept:
+                    keeper.outcome(outcome)
+                here = [study for study in self.todo if study.remote is None]
+                if here:
+                    make_runner(keeper).run(Waiting(here))
+                there = [study for study in self.todo if study.remote is not None]
+                if there and exchange is not None:
+                    supply = stack.enter_context(exchange.fetching(there, keeper))
+                    make_runner(keeper).run(supply)
+            finally:
+                files = self.write_summary()
         return files
 
     def write_summary(self) -> dict[str, Path]:
@@ -80,22 +97,27 @@ class Batch:
 
 
 class _Keeper:
-    """Keeps the outcomes for the summary and passes everything on."""
+    """Keeps the outcomes for the summary and passes everything on, one thread at a time."""
 
-    def __init__(self, batch: Batch, listener: Listener) -> None:
-        self._batch, self._listener = batch, listener
+    def __init__(self, batch: Batch, listener: Listener, exchange: Exchange | None) -> None:
+        self._batch, self._listener, self._exchange = batch, listener, exchange
         self._written = time.monotonic()
+        self._lock = threading.Lock()
 
     def progress(self, study: Study, stage: str, done: int, total: int) -> None:
-        self._listener.progress(study, stage, done, total)
+        with self._lock:
+            self._listener.progress(study, stage, done, total)
 
     def outcome(self, outcome: Outcome) -> None:
-        self._batch.told.append(outcome)
-        self._listener.outcome(outcome)
-        now = time.monotonic()
-        if outcome.status != KEPT and now > self._written + SECONDS_BETWEEN_SUMMARIES:
-            self._batch.write_summary()
-            self._written = time.monotonic()
+        if self._exchange is not None:
+            outcome = self._exchange.finish(outcome)
+        with self._lock:
+            self._batch.told.append(outcome)
+            self._listener.outcome(outcome)
+            now = time.monotonic()
+            if outcome.status != KEPT and now > self._written + SECONDS_BETWEEN_SUMMARIES:
+                self._batch.write_summary()
+                self._written = time.monotonic()
 
 
 def plan(
@@ -144,6 +166,8 @@ def plan(
 
 
 def _stamp(study: Study) -> str:
+    if study.remote is not None:
+        return study.remote.stamp or "unknown"
     try:
         return stamp(input_files(study)).stamp
     except InputError:

@@ -66,7 +66,9 @@ class Settings:
 
         def request(study: Study) -> str:
             own = lungs if study.lungs is None else ""
-            return checksum((same, own, study.series_uid, study.region_names))
+            # Of an archive's study the series is known only once it is fetched.
+            series = study.series_uid if study.remote is None else None
+            return checksum((same, own, series, study.region_names))
 
         return request
 

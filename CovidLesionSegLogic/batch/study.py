@@ -10,6 +10,18 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Remote:
+    """Where a study lies in an image archive: its UID, its address, a checksum of its images.
+
+    ``stamp`` changes when images come or go; "" where they could not be listed.
+    """
+
+    study_uid: str
+    address: str
+    stamp: str = ""
+
+
+@dataclass(frozen=True)
 class Study:
     """What is to be segmented, on its way to whoever does it.
 
@@ -30,7 +42,7 @@ class Study:
     name_words
         Words of the patient's name, to be kept out of texts; they are never written.
     remote
-        Study and series UID in an image archive, for one that is to be fetched from there.
+        Its place in an image archive; ``path`` is the folder that it is fetched into.
     code
         Stands for the identity where that must not show.
     """
@@ -43,12 +55,14 @@ class Study:
     regions: Path | None = None
     region_names: str | None = None
     name_words: frozenset[str] = frozenset()
-    remote: tuple[str, str] | None = None
+    remote: Remote | None = None
     code: str = ""
 
     @property
     def identity(self) -> str:
         """What tells this study from others: the series, or else where it lies."""
+        if self.remote is not None:
+            return f"study {self.remote.study_uid}"
         if self.series_uid:
             return f"series {self.series_uid}"
         return f"file {self.path.resolve()}"
@@ -78,7 +92,7 @@ class Study:
                 "lungs": None if data["lungs"] is None else Path(data["lungs"]),
                 "regions": None if data["regions"] is None else Path(data["regions"]),
                 "name_words": frozenset(data["name_words"]),
-                "remote": None if data["remote"] is None else tuple(data["remote"]),
+                "remote": None if data["remote"] is None else Remote(**data["remote"]),
             }
         )
 

@@ -6,6 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from CovidLesionSegLogic.cli.batch_archive import (
+    add_archive_options,
+    check_archive,
+    find_in_archive,
+)
+from CovidLesionSegLogic.cli.batch_told import Told, tell_list, tell_plan
 from CovidLesionSegLogic.cli.parsing import Parser, add_compute_options, add_output_options, ranged
 from CovidLesionSegLogic.cli.progress import Reporter
 from CovidLesionSegLogic.cli.signals import cancel_on_signals
@@ -13,11 +19,10 @@ from CovidLesionSegLogic.errors import RequestError
 
 if TYPE_CHECKING:
     from CovidLesionSegLogic.batch.find import Found
-    from CovidLesionSegLogic.batch.outcome import Listener, Outcome
+    from CovidLesionSegLogic.batch.outcome import Listener
     from CovidLesionSegLogic.batch.privacy import Pseudonyms
     from CovidLesionSegLogic.batch.run import Batch, Runner
     from CovidLesionSegLogic.batch.settings import Settings
-    from CovidLesionSegLogic.batch.study import Study
     from CovidLesionSegLogic.engine import Cancel
 
 SOME_FAILED = 4
@@ -28,7 +33,8 @@ examples:
   covid-lesion-seg batch 'ct/*.nii.gz' more/scan.nrrd -o results --lesion-types --workers 2
   covid-lesion-seg batch cases.csv -o results        columns: input, and as wished name, series,
                                                      lungs, regions, region_names
-  covid-lesion-seg batch ARCHIVE -o results --list   only say what would be done
+  covid-lesion-seg batch TREE -o results --list      only say what would be done
+  covid-lesion-seg batch --dicomweb https://pacs.example.org/dicom-web --study UID -o results
 
 Each study gets a folder of its own in DIR with the files that 'segment' writes, whole or not at
 all; summary.csv, summary.json and summary.html tell of all. The same command given again does only
@@ -101,6 +107,7 @@ def add_parser(commands: Any) -> Parser:
         metavar="FILE",
         help=f"key of the codes, made if missing (default: DIR{KEY_ENDING})",
     )
+    add_archive_options(parser)
     add_output_options(parser)
     parser.set_defaults(run=run)
     return parser
@@ -109,23 +116,28 @@ def add_parser(commands: Any) -> Parser:
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     """Run the command."""
     from CovidLesionSegLogic.batch.place import Results
+    from CovidLesionSegLogic.batch.remote import remove_leftovers
     from CovidLesionSegLogic.batch.run import plan
     from CovidLesionSegLogic.engine import Cancel
 
     cancel = Cancel()
     with cancel_on_signals(cancel):
         settings = prepare(args, reporter)
-        found = find(args, reporter, cancel)
         results = Results(args.output)
+        found = find(args, reporter, cancel)
+        exchange = find_in_archive(args, found, results, reporter, cancel)
         if args.list:
             tell_list(plan(found, results, settings, pseudonyms(args)), reporter)
             return 0
         with results.held():
             batch = plan(found, results, settings, pseudonyms(args))
+            remove_leftovers(results, batch.todo)
             tell_plan(batch, reporter)
-            told = _Told(batch, reporter)
+            told = Told(batch, reporter)
             try:
-                outputs = batch.run(lambda keeper: runner(args, batch, keeper, cancel), told)
+                outputs = batch.run(
+                    lambda keeper: runner(args, batch, keeper, cancel), told, exchange
+                )
             finally:
                 told.close()
         reporter.done(outputs)
@@ -144,6 +156,7 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> Settings:
         raise RequestError("--pseudonym-key goes with --pseudonymise; add that or leave it out.")
     if args.cluster is not None and args.workers:
         raise RequestError("A cluster has its own workers: leave --workers or --cluster out.")
+    check_archive(args)
     options = SegmentOptions(
         model=chosen_model(args.model, args.lesion_types),
         device=args.device,
@@ -169,9 +182,11 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> Settings:
 
 
 def find(args: argparse.Namespace, reporter: Reporter, cancel: Cancel) -> Found:
-    """What there is to segment."""
-    from CovidLesionSegLogic.batch.find import find_studies
+    """What there is to segment on this machine."""
+    from CovidLesionSegLogic.batch.find import Found, find_studies
 
+    if not args.inputs and args.dicomweb is not None:
+        return Found()
     if not args.inputs:
         raise RequestError(
             "Nothing to segment was named: give files, folders, patterns or a .csv table of cases "
@@ -208,69 +223,3 @@ def runner(args: argparse.Namespace, batch: Batch, listener: Listener, cancel: C
     if in_application() and "seg.nrrd" in (batch.settings.formats or ()):
         return InsideRun(batch.settings, root, listener, cancel=cancel)
     return LocalRun(batch.settings, root, listener, workers=args.workers, cancel=cancel)
-
-
-def tell_plan(batch: Batch, reporter: Reporter) -> None:
-    """How much there is to do."""
-    kept = f", {len(batch.kept)} of them done before" if batch.kept else ""
-    left = f"; {len(batch.left_out)} left out (listed in the summary)" if batch.left_out else ""
-    studies = "1 study" if batch.planned == 1 else f"{batch.planned} studies"
-    reporter.line(f"{studies}{kept}{left}.")
-
-
-def tell_list(batch: Batch, reporter: Reporter) -> None:
-    """Every study and everything that is left out, a line each."""
-    for study in sorted(
-        [*batch.todo, *(o.study for o in batch.kept)], key=lambda s: s.name.casefold()
-    ):
-        done = any(o.study is study for o in batch.kept)
-        where = "" if batch.settings.pseudonymise else f": {_place(study)}"
-        reporter.line(f"{'done' if done else 'to do'}  {study.name}{where}")
-    for one in batch.left_out:
-        reporter.line(f"left out  {one.kind} {one.what}: {one.why}")
-    reporter.done({})
-
-
-def _place(study: Study) -> str:
-    from CovidLesionSegLogic.batch.privacy import hide_names
-
-    files = f" ({len(study.files)} files)" if study.files else ""
-    return hide_names(f"{study.path}{files}", study.name_words)
-
-
-class _Told:
-    """Tells a person, or a program, how the studies get on."""
-
-    def __init__(self, batch: Batch, reporter: Reporter) -> None:
-        self._batch, self._reporter = batch, reporter
-        self._ended = 0
-        self._at: dict[str, tuple[str, int, int]] = {}
-
-    def progress(self, study: Study, stage: str, done: int, total: int) -> None:
-        """A study is so far."""
-        self._at[study.name] = (stage, done, total)
-        self._tell()
-
-    def outcome(self, outcome: Outcome) -> None:
-        """A study has come to its end."""
-        from CovidLesionSegLogic.batch.outcome import FAILED, KEPT
-        from CovidLesionSegLogic.report.text import percent, volume
-
-        self._ended += 1
-        self._at.pop(outcome.study.name, None)
-        record = outcome.record
-        if outcome.status == FAILED:
-            text = outcome.reason
-        elif record is not None:
-            numbers = record.numbers
-            text = f"{volume(numbers['total_ml'])} mL, {percent(numbers['total_percent'])} of lung"
-        if outcome.status != KEPT:
-            self._reporter.study(outcome.study.name, outcome.status, text)
-        self._tell()
-
-    def close(self) -> None:
-        """No more comes."""
-        self._reporter.close()
-
-    def _tell(self) -> None:
-        self._reporter.progress("studies", self._ended, self._batch.planned, at=self._at)
