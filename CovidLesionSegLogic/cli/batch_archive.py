@@ -26,14 +26,19 @@ def add_archive_options(parser: argparse.ArgumentParser) -> None:
         "--dicomweb", metavar="URL", help="archive with DICOMweb, such as https://host/dicom-web"
     )
     group.add_argument(
-        "--study", nargs="+", default=[], metavar="UID", help="studies to fetch, by their UIDs"
+        "--study",
+        action="append",
+        default=[],
+        metavar="UID",
+        help="study to fetch; may be repeated",
     )
     group.add_argument(
         "--query",
-        nargs="+",
+        action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="studies to fetch, by attributes: StudyDate=20200301-20200331 PatientID=...",
+        help="studies to fetch, by an attribute such as StudyDate=20200301-20200331; repeated ones "
+        "must all fit",
     )
     group.add_argument(
         "--store",
