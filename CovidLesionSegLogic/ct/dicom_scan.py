@@ -56,7 +56,7 @@ def scan(path: Path, progress: Progress | None = None) -> FolderScan:
     """
     result = FolderScan(path)
     files = [path] if path.is_file() else _files_below(path, result.broken)
-    with _quiet_pydicom():
+    with quiet_pydicom():
         for number, file in enumerate(files, 1):
             if file.name.upper() == "DICOMDIR":
                 continue
@@ -69,7 +69,7 @@ def scan(path: Path, progress: Progress | None = None) -> FolderScan:
 
 
 @contextlib.contextmanager
-def _quiet_pydicom() -> Iterator[None]:
+def quiet_pydicom() -> Iterator[None]:
     """Keep pydicom's remarks on odd headers, which our checks judge, off standard error."""
     log = logging.getLogger("pydicom")
     level = log.level
