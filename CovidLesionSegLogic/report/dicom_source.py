@@ -7,6 +7,7 @@ object findable and its references true (UIDs, Patient ID) is refused instead.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,9 @@ OPTIONAL = (
     "StudyDescription",
     "TimezoneOffsetFromUTC",
 )
+UTC_OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d\Z")
+"""PS3.3 C.12.1.1.8, Timezone Offset From UTC."""
+
 OTHERS = (
     "SpecificCharacterSet",
     "StudyInstanceUID",
@@ -182,12 +186,14 @@ def _subject(header: Dataset, path: Path) -> Dataset:
     for keyword in OPTIONAL:
         if value := _valid(header, keyword):
             setattr(subject, keyword, value)
-    if not subject.PatientID and any(_values(header, "PatientID")):
+    if not subject.PatientID and _has_value(header, "PatientID"):
         # An empty one would file the segmentation under another patient than its CT.
         raise InputError(
             f"{path} has a PatientID that the DICOM standard does not allow: correct it in the "
             "images, or choose another format."
         )
+    if not UTC_OFFSET.match(subject.get("TimezoneOffsetFromUTC", "+0000")):
+        del subject.TimezoneOffsetFromUTC
     if subject.PatientSex not in ("", "F", "M", "O"):
         subject.PatientSex = ""
     if _valid(header, "PatientIdentityRemoved") == "YES":
@@ -221,10 +227,17 @@ def _image(header: Dataset, path: Path) -> Dataset:
     return image
 
 
+def _has_value(header: Dataset, keyword: str) -> bool:
+    """Whether the file has anything there, valid or not."""
+    element = header.get_item(keyword)
+    value = b"" if element is None else element.value
+    return bool(value.strip(b" \0") if isinstance(value, bytes) else value)
+
+
 def _valid(header: Dataset, keyword: str, *, several: bool = False) -> Any:
     """The value as text where the standard allows it, else ""; a list where it has several."""
-    values = _values(header, keyword)
     try:
+        values = _values(header, keyword)
         for text in values:
             validate_value(dictionary_VR(keyword), text, RAISE)
     except (ValueError, TypeError):
@@ -235,6 +248,7 @@ def _valid(header: Dataset, keyword: str, *, several: bool = False) -> Any:
 
 
 def _values(header: Dataset, keyword: str) -> tuple[str, ...]:
+    """All values as text; ValueError where the value is not of the kind that the header says."""
     value = header.get(keyword)
     if value is None or isinstance(value, (str, MultiValue)):
         return strings(value)
