@@ -106,8 +106,9 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--format",
         type=comma_list,
         metavar="F,...",
-        help="how lesions and lungs are written: seg.nrrd (3D Slicer), nii.gz (default: both); "
-        "the numbers are always written",
+        help="how lesions and lungs are written: seg.nrrd (3D Slicer), nii.gz (default: these "
+        "two), dicom-seg (DICOM Segmentation, where the CT is DICOM); the numbers are always "
+        "written",
     )
     parser.add_argument("--probability", action="store_true", help="also write the probability map")
     parser.add_argument(

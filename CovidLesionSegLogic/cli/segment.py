@@ -25,11 +25,13 @@ examples:
   covid-lesion-seg segment scan.nii.gz -o results --lungs lungs.nii.gz --device cuda:0
   covid-lesion-seg segment CT_FOLDER -o results --lesion-types
   covid-lesion-seg segment CT_FOLDER -o results --format nii.gz --probability --name patient7
+  covid-lesion-seg segment DICOM_FOLDER -o results --format seg.nrrd,dicom-seg
 
 For a study called NAME the folder DIR gets: NAME.seg.nrrd, NAME_labels.nii.gz,
-NAME_lungs.nii.gz, NAME_probability.nii.gz (with --probability), NAME_quantification.json and
-.csv, NAME_overview.png, NAME_report.html. They appear whole and together, or not at all; those
-of an earlier run of the same study are replaced, another study's are never.
+NAME_lungs.nii.gz, NAME.seg.dcm (with --format dicom-seg), NAME_probability.nii.gz (with
+--probability), NAME_quantification.json and .csv, NAME_overview.png, NAME_report.html. They
+appear whole and together, or not at all; those of an earlier run of the same study are replaced,
+another study's are never.
 """
 
 
@@ -188,10 +190,16 @@ def segment_and_write(
 ) -> tuple[SegmentationResult, dict[str, Path]]:
     """Segment, write the files, and tell the numbers; the caller says that all is done."""
     from CovidLesionSegLogic.cli.table import result_lines
-    from CovidLesionSegLogic.outputs import check_same_study, file_stem, write_outputs
+    from CovidLesionSegLogic.outputs import (
+        check_same_study,
+        check_source,
+        file_stem,
+        write_outputs,
+    )
     from CovidLesionSegLogic.pipeline import segment_ct
     from CovidLesionSegLogic.quantify import SCORE_NOTE, SCORE_SOURCE
 
+    check_source(ct, args.format)
     check_same_study(args.output, file_stem(args.name or ct.name), ct.source)
 
     def progress(stage: str, done: int, total: int) -> None:

@@ -15,9 +15,9 @@ from CovidLesionSegLogic.ct.dicom_scan import scan
 from CovidLesionSegLogic.ct.dicom_series import choose_series
 from CovidLesionSegLogic.ct.dicom_stack import Stack, build_stack
 from CovidLesionSegLogic.ct.formats import study_name
-from CovidLesionSegLogic.ct.straighten import fill_heights, straighten
+from CovidLesionSegLogic.ct.straighten import even_heights, fill_heights, straighten
 from CovidLesionSegLogic.ct.values import clean_hounsfield
-from CovidLesionSegLogic.ct.volume import CTVolume
+from CovidLesionSegLogic.ct.volume import CTVolume, SourcePlane
 from CovidLesionSegLogic.errors import InputError
 
 Progress = Callable[[str, int, int], None]
@@ -61,6 +61,7 @@ def read_dicom(
         name=study_name(path),
         source=_source(path, stack.frames),
         warnings=(*notes, *stack.warnings, *planes.warnings, *voxels.warnings),
+        planes=_planes(stack),
     )
 
 
@@ -73,6 +74,28 @@ def _on_grid(array: NDArray[Any], stack: Stack) -> tuple[NDArray[Any], NDArray[n
     if not stack.even:
         array = fill_heights(array, stack.heights, stack.spacing[2])
     return array, origin
+
+
+def _planes(stack: Stack) -> tuple[SourcePlane | None, ...]:
+    """What each slice of the grid shows; None where it was interpolated between two planes."""
+    shown = [
+        SourcePlane(
+            f.path,
+            f.frame,
+            f.frames,
+            f.sop_class,
+            f.sop_instance,
+            f.frame_of_reference,
+            aligned=stack.drift is None,
+        )
+        for f in stack.frames
+    ]
+    if stack.even:
+        return tuple(shown)
+    return tuple(
+        None if place.own is None else shown[place.own]
+        for place in even_heights(stack.heights, stack.spacing[2])
+    )
 
 
 def _source(path: Path, frames: tuple[FrameHeader, ...]) -> dict[str, Any]:

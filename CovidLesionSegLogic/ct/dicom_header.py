@@ -28,6 +28,8 @@ KEYWORDS = (
     "SpecificCharacterSet",
     "ImageType",
     "SOPClassUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
     "Modality",
     "Manufacturer",
     "ManufacturerModelName",
@@ -89,6 +91,8 @@ class FrameHeader:
     transfer_syntax: str
     complete: bool
     sop_class: str
+    sop_instance: str
+    frame_of_reference: str
     series_uid: str
     study_uid: str
     modality: str
@@ -177,6 +181,8 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
         transfer_syntax=str((meta.get("TransferSyntaxUID") if meta else None) or ""),
         complete=complete,
         sop_class=str(get("SOPClassUID") or ""),
+        sop_instance=str(get("SOPInstanceUID") or ""),
+        frame_of_reference=str(get("FrameOfReferenceUID") or ""),
         series_uid=str(get("SeriesInstanceUID") or ""),
         study_uid=str(get("StudyInstanceUID") or ""),
         modality=str(get("Modality") or "").strip().upper(),

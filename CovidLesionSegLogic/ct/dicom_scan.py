@@ -76,7 +76,7 @@ def find_dicom(
     result = FolderScan(path)
     if files is None:
         files = [path] if path.is_file() else _files_below(path, result.broken, exclude)
-    with _quiet_pydicom():
+    with quiet_pydicom():
         for number, file in enumerate(files, 1):
             if file.name.upper() == "DICOMDIR":
                 continue
@@ -88,7 +88,7 @@ def find_dicom(
 
 
 @contextlib.contextmanager
-def _quiet_pydicom() -> Iterator[None]:
+def quiet_pydicom() -> Iterator[None]:
     """Keep pydicom's remarks on odd headers, which our checks judge, off standard error."""
     log = logging.getLogger("pydicom")
     level = log.level

@@ -115,6 +115,7 @@ def to_canonical(volume: CTVolume) -> tuple[CTVolume, Reorientation]:
             volume.spacing[assignment[2]],
         ),
         direction=volume.direction[:, list(assignment)] * np.asarray(signs, dtype=np.float64),
+        planes=(),  # they belong to the slices of the file, which may be another axis here
     )
     angle = obliquity_degrees(volume.direction)
     if angle > OBLIQUE_DEGREES:

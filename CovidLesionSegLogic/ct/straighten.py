@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,19 +52,39 @@ def straighten(
     return straight, low * np.asarray(spacing)
 
 
+class Place(NamedTuple):
+    """A slice of the even stack: ``share`` of slice ``upper``, the rest of the one below it.
+
+    ``own`` is the slice that is taken as it is, None where two are mixed.
+    """
+
+    upper: int
+    share: float
+    own: int | None
+
+
+def even_heights(heights: NDArray[np.float64], step: float) -> Iterator[Place]:
+    """Where the slices at 0, step, 2 step, ... lie among those at ``heights`` (mm, rising)."""
+    for index in range(round(float(heights[-1]) / step) + 1):
+        height = min(index * step, float(heights[-1]))
+        upper = int(np.clip(np.searchsorted(heights, height), 1, len(heights) - 1))
+        share = float((height - heights[upper - 1]) / (heights[upper] - heights[upper - 1]))
+        own = None
+        if not NEAR < share < 1 - NEAR:
+            own = upper - 1 if share < 0.5 else upper
+        yield Place(upper, share, own)
+
+
 def fill_heights(array: NDArray[Any], heights: NDArray[np.float64], step: float) -> NDArray[Any]:
     """Slices at ``heights`` (mm, rising from 0) to even heights 0, step, 2 step, ...
 
     Every new slice is interpolated linearly between its two neighbours; the dtype stays.
     """
-    count = round(float(heights[-1]) / step) + 1
-    out = np.empty((count, *array.shape[1:]), dtype=array.dtype)
-    for index in range(count):
-        height = min(index * step, float(heights[-1]))
-        upper = int(np.clip(np.searchsorted(heights, height), 1, len(heights) - 1))
-        share = (height - heights[upper - 1]) / (heights[upper] - heights[upper - 1])
-        if not NEAR < share < 1 - NEAR:
-            out[index] = array[upper - 1 if share < 0.5 else upper]
+    places = list(even_heights(heights, step))
+    out = np.empty((len(places), *array.shape[1:]), dtype=array.dtype)
+    for index, (upper, share, own) in enumerate(places):
+        if own is not None:
+            out[index] = array[own]
             continue
         plane = array[upper - 1] * np.float32(1 - share) + array[upper] * np.float32(share)
         out[index] = _like(plane, array.dtype)

@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector3 = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class SourcePlane:
+    """The DICOM image plane that one slice of a CT volume shows.
+
+    Parameters
+    ----------
+    path, frame
+        The file, and which of its frames, from 0.
+    frames
+        How many frames the file has.
+    sop_class, sop_instance
+        SOP Class UID and SOP Instance UID of the image; "" where the file has none.
+    frame_of_reference
+        Frame of Reference UID; "" where the file has none.
+    aligned
+        Whether each voxel of the slice is the pixel of the same row and column; not so where a
+        slanted stack was straightened.
+    """
+
+    path: Path
+    frame: int
+    frames: int
+    sop_class: str
+    sop_instance: str
+    frame_of_reference: str
+    aligned: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +61,9 @@ class CTVolume:
         Identifiers of the input: path, format, series UID, ... (goes into the provenance).
     warnings
         What was noticed and handled while reading, one sentence each.
+    planes
+        For a CT read from DICOM: what each slice shows, None for a slice that was interpolated.
+        Empty for any other CT. Not part of the provenance.
     """
 
     array: NDArray[Any]
@@ -41,12 +73,15 @@ class CTVolume:
     name: str = "ct"
     source: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    planes: tuple[SourcePlane | None, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3:
             raise ValueError(f"a CT array has shape (z, y, x), not {self.array.shape}")
         if self.array.dtype not in (np.dtype(np.int16), np.dtype(np.float32)):
             raise ValueError(f"a CT array is int16 or float32, not {self.array.dtype}")
+        if self.planes and len(self.planes) != len(self.array):
+            raise ValueError(f"{len(self.planes)} planes for {len(self.array)} slices")
         direction = np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
         if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
             raise ValueError("the direction's columns must be orthonormal")

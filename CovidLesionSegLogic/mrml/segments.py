@@ -44,6 +44,10 @@ RUN_ATTRIBUTE = "CovidLesionSeg.run"
 """Node attributes, JSON: where the result comes from; warnings, gate and volumes of the run."""
 
 
+LUNG_COLOR = (202, 164, 140)
+"""sRGB, 0...255: the colour of both lungs, as in Slicer's own list."""
+
+
 class _Segment(NamedTuple):
     name: str
     label: int
@@ -54,8 +58,8 @@ class _Segment(NamedTuple):
 
 
 _LUNGS = (
-    _Segment("Right lung", 1, (202, 164, 140), RIGHT_LUNG, "lung 1"),
-    _Segment("Left lung", 2, (202, 164, 140), LEFT_LUNG, "lung 2"),
+    _Segment("Right lung", 1, LUNG_COLOR, RIGHT_LUNG, "lung 1"),
+    _Segment("Left lung", 2, LUNG_COLOR, LEFT_LUNG, "lung 2"),
 )
 
 

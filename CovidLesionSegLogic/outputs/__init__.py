@@ -9,16 +9,20 @@ from CovidLesionSegLogic.outputs.folder import check_output_folder, staged_folde
 from CovidLesionSegLogic.outputs.names import check_study_name, file_stem
 from CovidLesionSegLogic.outputs.write import (
     FORMATS,
+    USUAL_FORMATS,
     check_formats,
+    check_source,
     missing_notices,
     write_outputs,
 )
 
 __all__ = [
     "FORMATS",
+    "USUAL_FORMATS",
     "check_formats",
     "check_output_folder",
     "check_same_study",
+    "check_source",
     "check_study_name",
     "file_stem",
     "missing_notices",

@@ -17,6 +17,7 @@ ENDINGS = {
     "lungs": "_lungs.nii.gz",
     "probability": "_probability.nii.gz",
     "segmentation": ".seg.nrrd",
+    "dicom_seg": ".seg.dcm",
     "overview": "_overview.png",
     "report": "_report.html",
 }

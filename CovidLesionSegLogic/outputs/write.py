@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.ct import write_image
+from CovidLesionSegLogic.ct import CTVolume, write_image
 from CovidLesionSegLogic.errors import RequestError
 from CovidLesionSegLogic.outputs.earlier import ENDINGS, check_same_study, outdated_files
 from CovidLesionSegLogic.outputs.folder import staged_folder
@@ -17,12 +17,15 @@ from CovidLesionSegLogic.outputs.names import file_stem
 from CovidLesionSegLogic.pipeline import SegmentationResult
 from CovidLesionSegLogic.quantify import write_csv, write_json
 
-FORMATS = ("seg.nrrd", "nii.gz")
-"""How lesions and lungs can be written; both unless the user chooses."""
+FORMATS = ("seg.nrrd", "nii.gz", "dicom-seg")
+"""How lesions and lungs can be written."""
+
+USUAL_FORMATS = ("seg.nrrd", "nii.gz")
+"""What is written unless the user chooses."""
 
 
 def _missing(what: str) -> str:
-    """Why "seg.nrrd" or "report" cannot be written here, "" when it can.
+    """Why "seg.nrrd", "dicom-seg" or "report" cannot be written here, "" when it can.
 
     The libraries are really imported: one may be there but lack a library of the system, and
     other packages bear the same name.
@@ -34,6 +37,14 @@ def _missing(what: str) -> str:
             import_slicer()
         except RequestError as error:
             return str(error)
+    elif what == "dicom-seg":
+        try:
+            import highdicom  # noqa: F401
+        except ImportError as error:
+            return (
+                f"DICOM Segmentations need highdicom, which cannot be used ({error}); install it "
+                "with: pip install 'covid-lesion-seg[dicom]'"
+            )
     elif what == "report":
         try:
             import matplotlib  # noqa: F401
@@ -43,12 +54,12 @@ def _missing(what: str) -> str:
 
 
 def check_formats(formats: Sequence[str] | None) -> tuple[str, ...]:
-    """The formats to write; None: all that can be written here.
+    """The formats to write; None: the usual ones that can be written here.
 
     Raises RequestError for an unknown format, none at all, or one whose library is missing.
     """
     if formats is None:
-        return tuple(f for f in FORMATS if not _missing(f))
+        return tuple(f for f in USUAL_FORMATS if not _missing(f))
     chosen = tuple(dict.fromkeys(formats))
     unknown = [f for f in chosen if f not in FORMATS]
     if unknown or not chosen:
@@ -60,6 +71,22 @@ def check_formats(formats: Sequence[str] | None) -> tuple[str, ...]:
         if why := _missing(name):
             raise RequestError(why)
     return chosen
+
+
+def check_source(ct: CTVolume, formats: Sequence[str] | None) -> None:
+    """Refuse, before any computing, a CT from which a chosen format cannot be written.
+
+    Raises
+    ------
+    RequestError
+        "dicom-seg" was chosen and the CT does not come from DICOM.
+    InputError
+        It does, but its headers lack what a DICOM Segmentation must say.
+    """
+    if "dicom-seg" in check_formats(formats):
+        from CovidLesionSegLogic.report.dicom_source import dicom_source
+
+        dicom_source(ct)
 
 
 def write_outputs(
@@ -83,7 +110,7 @@ def write_outputs(
         Made if missing. Files of an earlier run of the same study are replaced, and those that
         are not written this time removed.
     formats
-        Of :data:`FORMATS`; None: all that can be written here.
+        Of :data:`FORMATS`; None: those of :data:`USUAL_FORMATS` that can be written here.
     probability
         Also write the probability maps; the result must hold them.
     report
@@ -99,14 +126,17 @@ def write_outputs(
     Returns
     -------
     dict
-        What was written: "segmentation", "labels", "lungs", "probability", "quantification_json",
-        "quantification_csv", "overview", "report" and the keys of ``extra`` -> path.
+        What was written: "segmentation", "dicom_seg", "labels", "lungs", "probability",
+        "quantification_json", "quantification_csv", "overview", "report" and the keys of ``extra``
+        -> path.
 
     Raises
     ------
     RequestError
         The folder cannot be written, its disk is full, it holds a result of that name of another
-        study, or a format is not available.
+        study, or a format is not available, for this CT either.
+    InputError
+        The DICOM headers of the CT lack what a DICOM Segmentation must say.
     """
     formats = check_formats(formats)
     stem = file_stem(name or result.ct.name)
@@ -125,6 +155,8 @@ def write_outputs(
         writers["probability"] = lambda path: write_image(maps, result.ct, path)
     if "seg.nrrd" in formats:
         writers["segmentation"] = lambda path: _write_seg(result, path)
+    if "dicom-seg" in formats:
+        writers["dicom_seg"] = lambda path: _write_dicom_seg(result, path)
     if report and not _missing("report"):
         writers |= _report_writers(result)
     for key, array in (extra or {}).items():
@@ -170,6 +202,12 @@ def missing_notices(formats: Sequence[str], *, chosen: bool, report: bool) -> li
     if report and (why := _missing("report")):
         notices.append(f"Overview and report are not written: {why}.")
     return notices
+
+
+def _write_dicom_seg(result: SegmentationResult, path: Path) -> None:
+    from CovidLesionSegLogic.report.dicom_seg import write_dicom_seg
+
+    write_dicom_seg(result, path)
 
 
 def _write_seg(result: SegmentationResult, path: Path) -> None:

@@ -195,8 +195,8 @@ def test_names_are_safe(name, stem):
 
 def test_unknown_formats_name_the_known_ones():
     assert check_formats(["nii.gz", "nii.gz"]) == ("nii.gz",)
-    for bad in (["dicom-seg"], [], ["nii.gz", "png"]):
-        with pytest.raises(RequestError, match=r"available: seg\.nrrd, nii\.gz"):
+    for bad in (["rtstruct"], [], ["nii.gz", "png"]):
+        with pytest.raises(RequestError, match=r"available: seg\.nrrd, nii\.gz, dicom-seg"):
             check_formats(bad)
 
 
