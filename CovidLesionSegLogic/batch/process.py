@@ -19,7 +19,7 @@ from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.models import LoadNetwork
-from CovidLesionSegLogic.outputs import write_outputs
+from CovidLesionSegLogic.outputs import check_source, write_outputs
 from CovidLesionSegLogic.pipeline import SegmentationResult, SegmentOptions, segment_ct
 
 Progress = Callable[[str, int, int], None]
@@ -90,6 +90,7 @@ def load(job: Job) -> Loaded:
         files=study.files or None,
         progress=progress,
     )
+    check_source(ct, settings.formats)
     if stamp(files) != before:
         raise InputError(f"{study.path} changed while it was read: run again when it is complete.")
     if study.remote is not None:

@@ -32,6 +32,7 @@ ROOMS = (
     "cli",
 )
 HEAVY = ("torch", "skimage", "pydicom", "matplotlib", "vtk", "vtkmodules", "slicer")
+HEAVY += ("highdicom", "dicomweb_client", "requests", "dask", "distributed")
 SLICER_ONLY_IN = {"slicer": "mrml", "vtk": "mrml", "vtkmodules": "mrml", "qt": None, "ctk": None}
 
 

@@ -66,6 +66,23 @@ def series_of(orthanc: Any, study: str) -> list[str]:
     return sorted(one.modality for one in found.series)
 
 
+def assert_same_segments(orthanc: Any, study: str, written: Path, folder: Path) -> None:
+    """What the archive gives back of the result is what was written."""
+    from pydicom import dcmread
+
+    with open_archive(orthanc) as archive:
+        (found,) = archive.find([study])
+        (series,) = [one for one in found.series if one.modality == "SEG"]
+        (file,) = archive.fetch(found, series, folder)
+    sent, back = dcmread(written), dcmread(file)
+    assert back.PixelData == sent.PixelData
+    assert back.SOPInstanceUID == sent.SOPInstanceUID
+    assert [s.SegmentLabel for s in back.SegmentSequence] == [
+        s.SegmentLabel for s in sent.SegmentSequence
+    ]
+    assert back.StudyInstanceUID == study
+
+
 def test_studies_are_fetched_segmented_and_stored(models, orthanc, stored, tmp_path):
     _, chest, water, absent = stored
     out = tmp_path / "out"
@@ -78,7 +95,8 @@ def test_studies_are_fetched_segmented_and_stored(models, orthanc, stored, tmp_p
     assert "ung" in reasons[water]
     assert ".batch" not in reasons[water], "the hidden folder says nothing to a person"
     assert series_of(orthanc, chest) == ["CT", "SEG"]
-    assert (out / chest / f"{chest}.seg.dcm").exists()
+    written = out / chest / f"{chest}.seg.dcm"
+    assert_same_segments(orthanc, chest, written, tmp_path / "back")
     assert not list((out / ".batch").glob("fetched-*"))
     for path in out.rglob("*"):
         if path.is_file() and path.suffix != ".dcm":
