@@ -34,12 +34,13 @@ class ClassBatch:
     """Normalised images (B, 3, S, S), masks (B, classes, S, S) and which classes are known (B,).
 
     float32, float32 and bool. Where the classes are not known every mask of the image holds the
-    union of the lesions.
+    union of the lesions. ``early``: of the beginning of a training, where its loss is another.
     """
 
     images: Tensor
     masks: Tensor
     known: Tensor
+    early: bool = False
 
 
 def class_planes(mask: NDArray[np.uint8], n_classes: int) -> NDArray[np.float32]:

@@ -60,6 +60,10 @@ class Run:
         See :data:`CLASSES`.
     loss
         Parts of the hybrid loss.
+    bce_share
+        Share of the steps, from the first on, in which the loss is binary cross-entropy alone.
+        SSIM falls steeply where a map that should be empty leaves zero, which holds a class that
+        covers few pixels there when a training starts at random.
     gate
         Whether a gate is trained on the frozen encoder afterwards.
     init, weights
@@ -75,6 +79,7 @@ class Run:
     init: str
     weights: str | None
     schedule: str
+    bce_share: float = 0.0
 
     @property
     def slices(self) -> None:
@@ -196,6 +201,8 @@ class Job:
         """All of the plan that decides what this training learns, JSON-ready."""
         run = asdict(self.run)
         del run["name"], run["schedule"]
+        if not self.run.bce_share:
+            del run["bce_share"]  # results of before it was thought of stay valid
         return {
             **run,
             "schedule": asdict(self.schedule),

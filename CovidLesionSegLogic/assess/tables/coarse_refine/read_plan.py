@@ -126,6 +126,7 @@ def _run(name: str, part: Fields, schedules: Mapping[str, RunSchedule]) -> Run:
         init=part.choice("init", INITS, "random"),
         weights=part.text("weights", None),
         schedule=part.choice("schedule", schedules),
+        bce_share=part.number("bce_share", 0, low=0, high=1),
     )
     part.finish()
     if not run.loss or not set(run.loss) <= set(LOSS_PARTS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -99,12 +100,13 @@ def train_segmentation(
     loss = segmentation_loss(run.loss)
     judged = schedule.choose == "best" or schedule.patience > 0
     held_out = [image.sample(run.classes) for image in validation.segmented]
+    planned = to_schedule(schedule, len(seen), started=started)
     trainer = fit(
         network,
         job,
-        to_schedule(schedule, len(seen), started=started),
+        planned,
         folder,
-        make_batch=_batches(job, seen),
+        make_batch=_with_beginning(_batches(job, seen), round(run.bce_share * planned.steps)),
         loss=loss,
         validate=LossValidation(held_out, job, loss, cancel) if judged else _unjudged,
         started=started,
@@ -116,12 +118,22 @@ def train_segmentation(
 
 
 def segmentation_loss(parts: Sequence[str]) -> Callable[[nn.Module, ClassBatch], Tensor]:
-    """The named parts of the hybrid loss, on every output of a network."""
+    """The named parts of the hybrid loss, on every output of a network; early BCE alone."""
 
     def loss(network: nn.Module, batch: ClassBatch) -> Tensor:
-        return hybrid_loss(network(batch.images), batch.masks, batch.known, parts=parts)
+        judged = ("bce",) if batch.early else parts
+        return hybrid_loss(network(batch.images), batch.masks, batch.known, parts=judged)
 
     return loss
+
+
+def _with_beginning(
+    make_batch: Callable[[int], ClassBatch], steps: int
+) -> Callable[[int], ClassBatch]:
+    """The same batches, those of the first ``steps`` marked as early."""
+    if not steps:
+        return make_batch
+    return lambda step: replace(make_batch(step), early=step < steps)
 
 
 def _batches(job: Job, slices: Sequence[Slice]) -> Callable[[int], ClassBatch]:
