@@ -14,6 +14,7 @@ from pathlib import Path
 
 from CovidLesionSegLogic.batch.processors import Share
 from CovidLesionSegLogic.batch.session import Session
+from CovidLesionSegLogic.mrml import in_application
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _LAST_LINES = 20
@@ -23,7 +24,8 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 def python_program() -> str:
     """The interpreter for child processes: inside Slicer its own launcher of Python."""
-    return shutil.which("PythonSlicer") or sys.executable
+    launcher = shutil.which("PythonSlicer") if in_application() else None
+    return launcher or sys.executable
 
 
 class Child:
