@@ -14,6 +14,7 @@ from CovidLesionSegLogic.cli.batch_archive import (
 from CovidLesionSegLogic.cli.batch_told import Told, tell_list, tell_plan
 from CovidLesionSegLogic.cli.parsing import Parser, add_compute_options, add_output_options, ranged
 from CovidLesionSegLogic.cli.progress import Reporter
+from CovidLesionSegLogic.cli.request import requested_formats, requested_options
 from CovidLesionSegLogic.cli.signals import cancel_on_signals
 from CovidLesionSegLogic.errors import RequestError
 
@@ -147,9 +148,8 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 def prepare(args: argparse.Namespace, reporter: Reporter) -> Settings:
     """Check the whole request before any work is done."""
     from CovidLesionSegLogic.batch.settings import Settings
-    from CovidLesionSegLogic.cli.segment import chosen_model
-    from CovidLesionSegLogic.outputs import check_formats, check_output_folder, missing_notices
-    from CovidLesionSegLogic.pipeline import SegmentOptions, check_model
+    from CovidLesionSegLogic.outputs import check_output_folder
+    from CovidLesionSegLogic.pipeline import check_model
 
     args.output = check_output_folder(args.output)
     if args.pseudonym_key is not None and not args.pseudonymise:
@@ -157,23 +157,11 @@ def prepare(args: argparse.Namespace, reporter: Reporter) -> Settings:
     if args.cluster is not None and args.workers:
         raise RequestError("A cluster has its own workers: leave --workers or --cluster out.")
     check_archive(args)
-    options = SegmentOptions(
-        model=chosen_model(args.model, args.lesion_types),
-        device=args.device,
-        threshold=args.threshold,
-        gate=args.gate,
-        flips=args.flips,
-        batch_size=args.batch_size,
-        probability=args.probability,
-    )
+    options = requested_options(args)
     check_model(options)
-    formats = check_formats(args.format)
-    chosen = args.format is not None
-    for notice in missing_notices(formats, chosen=chosen, report=not args.no_report):
-        reporter.warning(notice)
     return Settings(
         options=options,
-        formats=formats,
+        formats=requested_formats(args, reporter),
         report=not args.no_report,
         allow_missing_slices=args.allow_missing_slices,
         pseudonymise=args.pseudonymise,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from CovidLesionSegLogic.cli.parsing import Parser, add_compute_options, add_output_options
 from CovidLesionSegLogic.cli.progress import Reporter
+from CovidLesionSegLogic.cli.request import requested_formats, requested_options
 from CovidLesionSegLogic.cli.signals import cancel_on_signals
-from CovidLesionSegLogic.errors import RequestError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,58 +107,23 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
 def prepare(args: argparse.Namespace, reporter: Reporter) -> SegmentOptions:
     """Check the whole request before any work is done."""
-    from CovidLesionSegLogic.outputs import (
-        check_formats,
-        check_output_folder,
-        check_study_name,
-        missing_notices,
-    )
-    from CovidLesionSegLogic.pipeline import SegmentOptions, check_options
+    from CovidLesionSegLogic.outputs import check_output_folder, check_study_name
+    from CovidLesionSegLogic.pipeline import check_options
     from CovidLesionSegLogic.quantify import parse_region_names
 
     args.output = check_output_folder(args.output)
     if args.name is not None:
         check_study_name(args.name)
     names = getattr(args, "region_names", None)
-    options = SegmentOptions(
-        model=chosen_model(args.model, getattr(args, "lesion_types", False)),
-        device=args.device,
-        threshold=args.threshold,
+    options = requested_options(
+        args,
         lungs=getattr(args, "lungs", None),
         regions=getattr(args, "regions", None),
         region_names=parse_region_names(names) if names else None,
-        gate=args.gate,
-        flips=args.flips,
-        batch_size=args.batch_size,
-        probability=args.probability,
     )
     check_options(options)
-    formats = check_formats(args.format)
-    chosen = args.format is not None
-    for notice in missing_notices(formats, chosen=chosen, report=not args.no_report):
-        reporter.warning(notice)
+    requested_formats(args, reporter)
     return options
-
-
-def chosen_model(model: str | None, lesion_types: bool) -> str:
-    """The model's name from ``--model`` and ``--lesion-types``; RequestError where they differ."""
-    from CovidLesionSegLogic.models import DEFAULT_MODEL, LESION_TYPES_MODEL, get_card
-
-    if not lesion_types:
-        return model or DEFAULT_MODEL
-    if model not in (None, LESION_TYPES_MODEL):
-        raise RequestError(
-            f"--lesion-types stands for --model {LESION_TYPES_MODEL}, but --model names '{model}'; "
-            "leave one of them out."
-        )
-    try:
-        get_card(LESION_TYPES_MODEL, "lesion")
-    except RequestError as error:
-        raise RequestError(
-            f"--lesion-types needs the model '{LESION_TYPES_MODEL}', which is not installed; "
-            "reinstall the extension or leave --lesion-types out ('models' lists what there is)."
-        ) from error
-    return LESION_TYPES_MODEL
 
 
 def read(args: argparse.Namespace, reporter: Reporter, cancel: Cancel) -> CTVolume:
