@@ -176,7 +176,7 @@ def _stamp(study: Study) -> str:
 
 def _discreet(found: Found, settings: Settings) -> list[LeftOut]:
     """What was left out, without names of patients and, where asked for, without paths."""
-    words = frozenset().union(*(study.name_words for study in found.studies))
+    words = found.name_words.union(*(study.name_words for study in found.studies))
     if settings.pseudonymise:
         return [replace(o, what="", why=hide_identity(o.why, Path(o.what))) for o in found.left_out]
     return [
