@@ -69,6 +69,7 @@ def load(job: Job) -> Loaded:
     """
     began = time.monotonic()
     study, settings = job.study, job.settings
+    job.progress("read", 0, 1)  # whoever sees this process die knows of what, perhaps
     options = settings.options_for(study)
     files = input_files(study)
     before = stamp(files)
