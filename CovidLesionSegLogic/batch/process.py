@@ -196,10 +196,19 @@ def _numbers(result: SegmentationResult, study: Study) -> dict[str, Any]:
 
 def failure_text(error: BaseException, study: Study, *, pseudonymise: bool) -> str:
     """Why a study failed, without the patient's name and, where asked for, without its path."""
-    text = hide_names(str(error), study.name_words)
+    return discreet(str(error), study, pseudonymise=pseudonymise)
+
+
+def discreet(text: str, study: Study, *, pseudonymise: bool) -> str:
+    """A text on a study without the patient's name and, where asked for, without its paths."""
+    text = hide_names(text, study.name_words)
     if study.remote is not None:
         text = text.replace(str(study.path), f"study {study.remote.study_uid}")
+    if not pseudonymise or not text:
+        return text
+    for file in study.files:  # their names may hold blanks, at which hide_identity stops
+        text = text.replace(str(file), "...").replace(file.name, "...")
     for path in (study.path, study.lungs, study.regions, *study.files[:1]):
-        if pseudonymise and path is not None:
+        if path is not None:
             text = hide_identity(text, path)
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from dicom_writer import make_hu, write_series
 from CovidLesionSegLogic.batch.case_table import read_cases
 from CovidLesionSegLogic.batch.find import find_studies
 from CovidLesionSegLogic.batch.naming import named
+from CovidLesionSegLogic.batch.outcome import FAILED, Listener, Outcome
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.privacy import Pseudonyms, hide_identity, hide_names
-from CovidLesionSegLogic.batch.run import plan
+from CovidLesionSegLogic.batch.run import Batch, plan
 from CovidLesionSegLogic.batch.settings import Settings
 from CovidLesionSegLogic.batch.study import Study
+from CovidLesionSegLogic.batch.supply import Supply
 from CovidLesionSegLogic.ct import CTVolume, read_ct, write_image
 from CovidLesionSegLogic.ct.dicom_header import _words
 from CovidLesionSegLogic.errors import InputError, RequestError
@@ -161,6 +164,33 @@ class TestNameWords:
         told = [s.name for s in batch.todo] + [f"{o.what} {o.why}" for o in batch.left_out]
         assert not any("doe" in text.lower() for text in told), told
 
+    @pytest.mark.parametrize("coded", [False, True])
+    def test_internal_errors_do_not_tell_them(self, tmp_path, coded):
+        """These come from libraries, with whatever they had in hand."""
+        files = tuple(tmp_path / "x" / f"Jane Roe {n}.dcm" for n in range(3))
+        study = Study("x", files[0].parent, files=files, name_words=frozenset({"doe"}))
+
+        class Fails:
+            def __init__(self, listener: Listener) -> None:
+                self.listener = listener
+
+            def run(self, supply: Supply) -> None:
+                text = f"internal error: OSError: {files[2]} is bad, of Doe."
+                self.listener.outcome(Outcome(study, FAILED, None, text, f"Traceback: {text}"))
+
+        class Listens:
+            def outcome(self, outcome: Outcome) -> None:
+                assert "doe" not in outcome.reason.lower()
+
+        results = Results(tmp_path / "out")
+        batch = Batch(Settings(pseudonymise=coded), results, [study], [], [])
+        with results.held():
+            batch.run(Fails, Listens())  # type: ignore[arg-type]
+        for name in ("summary.json", "summary.csv", "summary.html"):
+            text = (results.root / name).read_text()
+            assert "Doe" not in text
+            assert ("Jane" in text and str(tmp_path) in text) != coded
+
     @pytest.mark.parametrize(
         ("name", "text", "hidden"),
         [
@@ -274,6 +304,18 @@ class TestNames:
         for owner in ("", "another key"):
             (other,) = named([study], {"CT": owner}.get)
             assert other.name == f"CT-{study.key[:8]}"
+
+    def test_results_keep_their_name_when_another_study_comes_or_goes(self):
+        one, two = Study("CT", Path("/a/CT")), Study("CT", Path("/b/CT"))
+        marked = f"CT-{two.key[:8]}"
+        both = [s.name for s in named([one, two], {"CT": one.key}.get)]
+        assert both == ["CT", marked]
+        assert [s.name for s in named([two], {marked: two.key}.get)] == [marked]
+
+    def test_accents_written_in_two_ways_are_one_name(self):
+        studies = [Study("M\u00fc", Path("/a")), Study("Mu\u0308", Path("/b"))]
+        names = [unicodedata.normalize("NFC", s.name) for s in named(studies, nothing_there)]
+        assert len(set(names)) == 2
 
     @pytest.mark.parametrize("name", ["summary.csv", ".batch", "con", "a" * 300, "x/../y"])
     def test_every_name_can_be_a_folder_of_its_own(self, tmp_path, name):
