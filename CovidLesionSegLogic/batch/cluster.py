@@ -176,7 +176,7 @@ class ClusterRun:
         wants_gpu = gpus and self._settings.options.device != "cpu"
         return client.submit(
             cluster_task.do_study,
-            replace(study, path=study.path.absolute()).to_dict(),
+            cluster_task.Sealed(replace(study, path=study.path.absolute()).to_dict()),
             self._settings.to_dict(),
             str(self._results),
             str(self._stop),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from CovidLesionSegLogic.batch.checksums import Inputs, content, input_files, stamp
+from CovidLesionSegLogic.batch.checksums import Inputs, held, input_files, stamp
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.privacy import hide_identity, hide_names, without_identity
 from CovidLesionSegLogic.batch.record import Record, numbers_of, write_record
@@ -73,7 +73,7 @@ def load(job: Job) -> Loaded:
     options = settings.options_for(study)
     files = input_files(study)
     before = stamp(files)
-    inputs = replace(before, content=content(files))
+    inputs = replace(before, content=held(study))
     if study.remote is not None:
         inputs = replace(inputs, stamp=study.remote.stamp)
     earlier = Results(job.results).record(study.name)

@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from CovidLesionSegLogic.batch.checksums import Inputs, content, input_files, stamp
+from CovidLesionSegLogic.batch.checksums import Inputs, content, held, input_files, stamp
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.record import Record, read_record, write_record
 from CovidLesionSegLogic.batch.run import Batch
@@ -225,11 +226,29 @@ class TestInputs:
         lungs = tmp_path / "lungs.nii.gz"
         assert lungs in input_files(Study("x", study.path, study.files, lungs=lungs))
 
-    def test_voxels_beside_a_header_count(self, tmp_path):
-        for name in ("a.mhd", "a.raw", "b.raw"):
-            (tmp_path / name).write_text(name)
-        files = input_files(Study("a", tmp_path / "a.mhd"))
-        assert [f.name for f in files] == ["a.mhd", "a.raw"]
+    @pytest.mark.parametrize(
+        ("name", "text", "counted"),
+        [
+            ("a.mhd", "NDims = 3\nElementDataFile = a.raw", ["a.mhd", "a.raw"]),
+            ("a[1].nhdr", "NRRD0004\ndata file: b.raw\n", ["a[1].nhdr", "b.raw"]),
+            ("a.mhd", "ElementDataFile = LIST\na.raw\nb.raw", ["a.mhd", "a.raw", "b.raw"]),
+            ("a.nhdr", "data file: %c.raw 1 2 1", ["a.nhdr", "a.raw", "b.raw"]),
+            ("a.mhd", "ElementDataFile = LOCAL\nvoxels", ["a.mhd"]),
+            ("a.nhdr", "encoding: raw\n\nvoxels", ["a.nhdr"]),
+        ],
+    )
+    def test_the_voxels_of_a_header_count(self, tmp_path, name, text, counted):
+        for voxels in ("a.raw", "b.raw"):
+            (tmp_path / voxels).write_text(voxels)
+        (tmp_path / name).write_text(text)
+        assert [f.name for f in input_files(Study("a", tmp_path / name))] == counted
+
+    def test_maps_that_change_places_are_told_apart(self, tmp_path):
+        study = self.study(tmp_path)
+        one = replace(study, files=study.files[:1], lungs=study.files[0], regions=study.files[1])
+        two = replace(one, lungs=one.regions, regions=one.lungs)
+        assert held(one) != held(two)
+        assert stamp(input_files(one)) != stamp(input_files(two))
 
     def test_a_file_that_is_gone_is_said(self, tmp_path):
         with pytest.raises(InputError, match="does not exist"):
