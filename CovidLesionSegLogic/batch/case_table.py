@@ -33,6 +33,8 @@ def read_cases(table: Path) -> list[Study]:
             file.seek(0)
             reader = csv.DictReader(file, delimiter=";" if first.count(";") else ",", strict=True)
             header = [(name or "").strip().lower() for name in reader.fieldnames or []]
+            while header and not header[-1]:  # empty columns, which spreadsheets write
+                header.pop()
             reader.fieldnames = header
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -52,15 +54,25 @@ def read_cases(table: Path) -> list[Study]:
     return studies
 
 
+def expanded(text: str) -> Path:
+    """A path with the home folder in place of "~"; one of nobody's (~$a.csv) as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def _study(table: Path, line: int, row: dict[str, str]) -> Study:
     def text(column: str) -> str | None:
         return (row.get(column) or "").strip() or None
 
     def path(column: str) -> Path | None:
         value = text(column)
-        return None if value is None else table.parent / Path(value).expanduser()
+        if value is not None and "\0" in value:
+            raise RequestError(f"Line {line} of {table} has a path with a zero byte: correct it.")
+        return None if value is None else table.parent / expanded(value)
 
-    if None in row:
+    if any(cell.strip() for cell in row.get(None, ())):  # type: ignore[call-overload]
         raise RequestError(
             f"Line {line} of {table} has more cells than the first row: put texts that hold commas "
             "in quotation marks."

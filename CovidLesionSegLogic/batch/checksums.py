@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from CovidLesionSegLogic.batch.study import Study
 from CovidLesionSegLogic.errors import InputError
 
 _DETACHED = (".nhdr", ".mhd")
+_LONGEST_HEADER = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,47 @@ class Inputs:
 
 
 def input_files(study: Study) -> list[Path]:
-    """Every file that the study's result depends on, in a fixed order."""
-    files: list[Path] = list(study.files)
-    if not files:
-        if study.path.is_dir():
-            files = [f for f in study.path.rglob("*") if f.is_file()]
-        else:
-            files = [study.path]
-            if study.path.suffix.lower() in _DETACHED:  # voxels in files beside the header
-                stem = study.path.stem
-                files = [f for f in study.path.parent.glob(f"{stem}.*") if f.is_file()]
-    files += [path for path in (study.lungs, study.regions) if path is not None]
-    return sorted(files)
+    """Every file that the study's result depends on, in a fixed order: the CT's, then the maps'."""
+    return [file for files in _by_role(study) for file in files]
+
+
+def held(study: Study) -> str:
+    """A checksum of what the study's files hold: those of the CT, of its lungs and of its regions.
+
+    InputError where one cannot be read.
+    """
+    return checksum([content(files) for files in _by_role(study)])
+
+
+def _by_role(study: Study) -> list[list[Path]]:
+    ct: list[Path] = list(study.files)
+    if not ct:
+        folder = study.path.is_dir()
+        ct = [f for f in study.path.rglob("*") if f.is_file()] if folder else [study.path]
+    maps = [[] if path is None else [path] for path in (study.lungs, study.regions)]
+    return [
+        sorted({one for file in files for one in (file, *_voxels(file))}) for files in (ct, *maps)
+    ]
+
+
+def _voxels(header: Path) -> list[Path]:
+    """The files with the voxels of a header: NRRD "data file:", MetaImage "ElementDataFile =".
+
+    Those that it names, also line by line; all of its folder for a pattern of names.
+    """
+    if header.suffix.lower() not in _DETACHED:
+        return []
+    try:
+        text = header.read_bytes()[:_LONGEST_HEADER].decode("utf-8", "surrogateescape")
+        first = re.search(r"(?im)^(?:data ?file|ElementDataFile) *[:=](?! *LOCAL\b)", text)
+        if first is None:  # in the same file
+            return []
+        names = [line.strip() for line in text[first.end() :].splitlines()]
+        files = [header.parent / name for name in names if 0 < len(name) < 200 and "\0" not in name]
+        there = [file for file in files if file.is_file()]
+        return there or [file for file in header.parent.iterdir() if file.is_file()]
+    except OSError:  # said when it is read
+        return []
 
 
 def stamp(files: Iterable[Path]) -> Inputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -55,17 +56,22 @@ class Child:
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
-        self.session = Session(self._write)
+        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self.session = Session(self._requests.put)
         self.last_words: deque[str] = deque(maxlen=_LAST_LINES)
         self._tell = tell
-        for target in (self._hear, self._hear_errors):
+        for target in (self._say, self._hear, self._hear_errors):
             threading.Thread(target=target, daemon=True).start()
 
-    def _write(self, data: bytes) -> None:
+    def _say(self) -> None:
+        """A thread of its own: a process that hangs does not read, and its parent must not wait."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # it is gone, which its output's end tells
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
+            while (data := self._requests.get()) is not None:
+                self._process.stdin.write(data)
+                self._process.stdin.flush()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
 
     def _hear(self) -> None:
         assert self._process.stdout is not None
@@ -93,9 +99,7 @@ class Child:
 
     def end(self) -> None:
         """End the process: it is asked to, by the end of its input, then made to."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
+        self._requests.put(None)
         try:
             self._process.wait(_PATIENCE_S)
         except subprocess.TimeoutExpired:

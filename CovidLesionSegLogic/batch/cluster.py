@@ -24,12 +24,14 @@ from CovidLesionSegLogic.batch.settings import Settings, StopBatchError
 from CovidLesionSegLogic.batch.study import Study
 from CovidLesionSegLogic.batch.supply import Supply
 from CovidLesionSegLogic.engine import Cancel
-from CovidLesionSegLogic.errors import CancelledError, RequestError
+from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, RequestError
 
 RETRIES = 2
 """For a study whose task raised what is nobody's fault."""
 CONNECT_S = 15
 LOOK_S = 0.5
+PATIENCE_S = 10.0
+"""For workers that were asked to stop."""
 
 
 class ClusterRun:
@@ -58,6 +60,7 @@ class ClusterRun:
         self._results, self._listener = results, listener
         self._cancel = cancel or Cancel()
         self._in_hand: dict[str, Study] = {}
+        self._open: dict[str, tuple[Any, Study]] = {}
         self._stop = results / HIDDEN / f"stop-{uuid.uuid4().hex[:12]}"
 
     def run(self, supply: Supply) -> None:
@@ -77,12 +80,17 @@ class ClusterRun:
             client.subscribe_topic(cluster_task.TOPIC, self._told)
             try:
                 self._do(client, supply, threads)
-            except BaseException:
+            except BaseException as error:
                 with contextlib.suppress(OSError):
                     self._stop.touch()
+                if isinstance(error, Exception):  # not a second Ctrl-C
+                    if client.status != "running" and not isinstance(error, CovidLesionSegError):
+                        raise self._gone() from error
+                    self._wait_for_the_end()
                 raise
             finally:
-                client.unsubscribe_topic(cluster_task.TOPIC)
+                with contextlib.suppress(Exception):  # the scheduler may be gone
+                    client.unsubscribe_topic(cluster_task.TOPIC)
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Any]:
@@ -141,7 +149,7 @@ class ClusterRun:
     def _do(self, client: Any, supply: Supply, threads: int) -> None:
         from distributed import as_completed
 
-        open_tasks: dict[str, tuple[Any, Study]] = {}
+        open_tasks = self._open
         queue = as_completed(loop=client.loop)
         while open_tasks or not supply.ended:
             if self._cancel.cancelled():
@@ -163,12 +171,23 @@ class ClusterRun:
         """Tasks that have ended, after a short wait."""
         time.sleep(LOOK_S)
         if client.status not in ("running", "connecting"):
-            raise RequestError(
-                f"The cluster at {self._address} is gone; start it and give the same command "
-                "again, which goes on where this one ended."
-            )
+            raise self._gone()
         ended: list[Any] = queue.next_batch(block=False)
         return ended
+
+    def _gone(self) -> RequestError:
+        return RequestError(
+            f"The cluster at {self._address} is gone; start it and give the same command "
+            "again, which goes on where this one ended."
+        )
+
+    def _wait_for_the_end(self) -> None:
+        """Of what workers have in hand: the next run is not to meet them at work."""
+        until = time.monotonic() + PATIENCE_S
+        while any(future.status == "pending" for future, _ in self._open.values()):
+            if time.monotonic() > until:
+                break
+            time.sleep(LOOK_S)
 
     def _submit(self, client: Any, study: Study, threads: int) -> Any:
         workers = client.scheduler_info(n_workers=-1)["workers"]
@@ -176,7 +195,7 @@ class ClusterRun:
         wants_gpu = gpus and self._settings.options.device != "cpu"
         return client.submit(
             cluster_task.do_study,
-            replace(study, path=study.path.absolute()).to_dict(),
+            cluster_task.Sealed(replace(study, path=study.path.absolute()).to_dict()),
             self._settings.to_dict(),
             str(self._results),
             str(self._stop),
@@ -188,6 +207,8 @@ class ClusterRun:
         )
 
     def _take(self, study: Study, future: Any) -> None:
+        if future.status == "cancelled":  # by nobody here: the scheduler forgot it
+            raise self._gone()
         if future.status != "finished":
             error = future.exception() if future.status == "error" else None
             lost = type(error).__name__ == "KilledWorker"

@@ -70,6 +70,13 @@ def do_study(
             return {"error": {**told, "stop": isinstance(error, StopBatchError)}}
 
 
+class Sealed(dict[str, Any]):
+    """A study on its way to a worker: Dask's logs show the arguments of what failed."""
+
+    def __repr__(self) -> str:
+        return f"<study {self['name']}>"
+
+
 class _StopFile(Cancel):
     """Cancelled by a file, looked for once a second."""
 

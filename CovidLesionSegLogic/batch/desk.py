@@ -17,7 +17,8 @@ from CovidLesionSegLogic.batch.settings import StopBatchError
 from CovidLesionSegLogic.engine import Cancel, Progress
 from CovidLesionSegLogic.errors import CovidLesionSegError, InputError, RequestError
 
-LONGEST_LINE = 1 << 22
+LONGEST_LINE = 1 << 28
+"""A study of a million files with long paths; a request is never longer."""
 SECONDS_BETWEEN = 0.05
 """Between two reports of the same stage: a window cannot show more."""
 
@@ -127,7 +128,7 @@ class Desk:
 def parse_request(line: str, tasks: Collection[str]) -> dict[str, Any]:
     """A request with a known "do" and a whole number "id"; RequestError for anything else."""
     if len(line) > LONGEST_LINE:
-        raise RequestError("A request is longer than four mebibytes.")
+        raise RequestError("A request is longer than 256 mebibytes.")
     try:
         request = json.loads(line)
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, too

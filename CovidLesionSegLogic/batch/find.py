@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import glob
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from CovidLesionSegLogic.batch.case_table import read_cases
+from CovidLesionSegLogic.batch.case_table import expanded, read_cases
 from CovidLesionSegLogic.batch.study import LeftOut, Study
 from CovidLesionSegLogic.ct.dicom_file import looks_like_dicom
-from CovidLesionSegLogic.ct.dicom_index import IndexedStudy, TreeIndex, index_tree
+from CovidLesionSegLogic.ct.dicom_index import IndexedStudy, TreeIndex, index_tree, patient_words
 from CovidLesionSegLogic.ct.formats import READABLE, SUFFIXES, study_name, suffix_of
 from CovidLesionSegLogic.errors import RequestError
 
@@ -23,10 +25,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Found:
-    """Studies in the order of their names, and what was left out."""
+    """Studies in the order of their names, what was left out, words of all patients' names."""
 
     studies: list[Study] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    name_words: frozenset[str] = frozenset()
 
 
 def find_studies(
@@ -53,15 +56,18 @@ def find_studies(
     InputError
         A folder or table cannot be opened.
     """
-    found, named = Found(), {str(Path(text).expanduser().absolute()) for text in inputs}
+    found, named = Found(), {str(expanded(text).absolute()) for text in inputs}
+    cases: list[Study] = []
     for path in _expanded(inputs):
         if path.is_dir():
             _add_folder(found, path, exclude, progress)
         elif path.name.lower().endswith(".csv"):
-            found.studies += read_cases(path)
+            cases += read_cases(path)
         else:
             _add_file(found, path, named=str(path) in named)
-    found.studies = _without_repeats(found.studies)
+    found.studies = _without_repeats(
+        [*map(_with_name_words, cases), *found.studies], found.left_out
+    )
     if not found.studies:
         raise RequestError(
             "There is nothing to segment among the inputs"
@@ -74,7 +80,7 @@ def find_studies(
 def _expanded(inputs: Sequence[str]) -> list[Path]:
     paths: dict[Path, None] = {}  # a set that keeps the order
     for text in inputs:
-        own = Path(text).expanduser().absolute()
+        own = expanded(text).absolute()
         # A name may itself hold brackets.
         there = [own] if own.exists() else map(Path, glob.glob(str(own), recursive=True))
         matched = sorted(there)
@@ -90,15 +96,26 @@ def _add_file(found: Found, path: Path, *, named: bool) -> None:
     elif not named and _own(path):
         found.left_out.append(LeftOut("file", str(path), "a mask or map that this program wrote"))
     else:  # what is wrong with a file that was named shows when it is read
-        found.studies.append(Study(name=study_name(path), path=path))
+        found.studies.append(_with_name_words(Study(name=study_name(path), path=path)))
+
+
+def _with_name_words(study: Study) -> Study:
+    """A DICOM folder or file that was named: the patient's name may stand in its path."""
+    if suffix_of(study.path) in SUFFIXES:
+        return study
+    return replace(study, name_words=patient_words(study.path))
 
 
 def _add_folder(found: Found, root: Path, exclude: Path | None, progress: Progress | None) -> None:
     index = index_tree(root, progress, exclude=exclude)
     names = frozenset().union(*(study.name_words for study in index.studies))
+    found.name_words |= names
+    uids = Counter(study.series[0].uid for study in index.studies if study.files)
     for study in index.studies:
         if study.files:
-            found.studies.append(_dicom_study(study, root, names, alone=len(index.studies) == 1))
+            one = _dicom_study(study, root, names, alone=len(index.studies) == 1)
+            shared = uids[study.series[0].uid] > 1
+            found.studies.append(replace(one, study_uid=study.uid) if shared else one)
         else:
             best = study.series[0]
             found.left_out.append(LeftOut("study", study.uid, f"no chest CT: {best.why}"))
@@ -113,37 +130,53 @@ def _add_folder(found: Found, root: Path, exclude: Path | None, progress: Progre
                 LeftOut("file", str(path), "a mask or map that this program wrote")
             )
         else:
-            found.studies.append(Study(name=_below(root, path), path=path))
-    _add_broken(found, root, index)
+            words = _in_path(names, path)
+            found.studies.append(Study(name=_below(root, path), path=path, name_words=words))
+    _add_broken(found, root, index, names)
     if index.others:
         found.left_out.append(
             LeftOut("file", f"{index.others} below {root}", "neither DICOM nor a volume")
         )
 
 
-def _add_broken(found: Found, root: Path, index: TreeIndex) -> None:
-    """Damaged files; a folder of nothing else is a study, which will fail and be heard of."""
+def _add_broken(found: Found, root: Path, index: TreeIndex, names: frozenset[str]) -> None:
+    """Damaged files; a folder of nothing else is a study, which will fail and be heard of.
+
+    Its files are named, for below it may lie sound studies, which the reader would take.
+    """
     sound = {file.parent for study in index.studies for file in study.files}
-    damaged = {path.parent for path, _ in index.broken} - sound
-    found.studies += [Study(name=_below(root, folder), path=folder) for folder in damaged]
-    found.left_out += [
-        LeftOut("file", str(path), f"damaged DICOM: {why}")
-        for path, why in index.broken
-        if path.parent not in damaged
+    damaged: dict[Path, list[Path]] = {}
+    for path, why in index.broken:
+        if path.parent in sound:
+            found.left_out.append(LeftOut("file", str(path), f"damaged DICOM: {why}"))
+        else:
+            damaged.setdefault(path.parent, []).append(path)
+    found.studies += [
+        Study(
+            name=_below(root, folder),
+            path=folder,
+            files=tuple(files),
+            name_words=_in_path(names, folder).union(*map(patient_words, files)),
+        )
+        for folder, files in damaged.items()
     ]
 
 
 def _dicom_study(study: IndexedStudy, root: Path, names: frozenset[str], *, alone: bool) -> Study:
     """``names`` are words of all patients' names: another one's may stand in this one's path."""
-    in_path = frozenset(re.findall(r"[^\W\d_]+", str(study.folder).casefold()))
     name = study_name(root) if study.folder == root and alone else _below(root, study.folder)
     return Study(
         name=name,
         path=study.folder,
         files=study.files,
         series_uid=study.series[0].uid,
-        name_words=study.name_words | (names & in_path),
+        name_words=study.name_words | _in_path(names, study.folder),
     )
+
+
+def _in_path(names: frozenset[str], path: Path) -> frozenset[str]:
+    folded = unicodedata.normalize("NFC", str(path).casefold())
+    return names & frozenset(re.findall(r"[^\W\d_]+", folded))
 
 
 def _below(root: Path, path: Path) -> str:
@@ -163,9 +196,19 @@ def _is_dicom(path: Path) -> bool:
         return True  # shown as a failed study, with the reason
 
 
-def _without_repeats(studies: Iterable[Study]) -> list[Study]:
+_NO_MAPS = (None, None, None)
+
+
+def _own_maps(study: Study) -> tuple[Path | None, Path | None, str | None]:
+    return study.lungs, study.regions, study.region_names
+
+
+def _without_repeats(studies: Iterable[Study], left_out: list[LeftOut]) -> list[Study]:
     """One of each identity; a table's row outdoes what was found, as it says more."""
     kept: dict[str, Study] = {}
     for study in studies:
-        kept.setdefault(study.identity, study)
+        first = kept.setdefault(study.identity, study)
+        if _own_maps(study) not in (_own_maps(first), _NO_MAPS):
+            why = "the same CT was named before with other maps; one of them is used"
+            left_out.append(LeftOut("study", str(study.path), why))
     return sorted(kept.values(), key=lambda s: (s.name.casefold(), s.identity))

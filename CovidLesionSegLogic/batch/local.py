@@ -206,7 +206,8 @@ class LocalRun:
         if data:
             child.session.received(data)
             return
-        self._false_starts = 0 if child.session.ready else self._false_starts + 1
+        # A process that dies before it does anything would be replaced for ever.
+        self._false_starts = 0 if place.begun else self._false_starts + 1
         why = child.how_it_ended()
         child.session.ended(f"The process that computed it ended before its time: {why}.")
         self._places.remove(place)

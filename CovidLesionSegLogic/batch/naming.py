@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -22,7 +23,7 @@ def named(
     """The studies under names of their own, in the order of these.
 
     A name that two studies want, or that another one's results have already, gets a mark from the
-    study's key. Words of a patient's name are taken out.
+    study's key; a study that has results keeps their name. Words of a patient's name are taken out.
 
     Parameters
     ----------
@@ -39,14 +40,19 @@ def named(
     wanted: dict[str, list[Study]] = {}
     for study in studies:
         name = file_stem(hide_names(study.name, study.name_words))[:LONGEST].rstrip(" .")
-        wanted.setdefault(name.casefold(), []).append(replace(study, name=name))
+        # Some systems tell neither capitals nor ways to write an accent apart.
+        alike = unicodedata.normalize("NFC", name.casefold())
+        wanted.setdefault(alike, []).append(replace(study, name=name))
     result = []
     for name, several in wanted.items():
         for study in several:
             taken = owner_of(study.name)
             alone = len(several) == 1 and name != HIDDEN and not name.startswith("summary.")
-            if alone and taken in (None, study.key):
+            marked = replace(study, name=f"{study.name}-{study.key[:MARK_LENGTH]}")
+            if owner_of(marked.name) == study.key:
+                result.append(marked)
+            elif taken == study.key or (alone and taken is None):
                 result.append(study)
             else:
-                result.append(replace(study, name=f"{study.name}-{study.key[:MARK_LENGTH]}"))
+                result.append(marked)
     return sorted(result, key=lambda study: (study.name.casefold(), study.key))

@@ -7,7 +7,9 @@ system. Whatever a killed run leaves behind is put right when the next one begin
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ from CovidLesionSegLogic.outputs.folder import check_output_folder, write_error
 
 HIDDEN = ".batch"
 _NEW, _OLD = "new-", "old-"
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.")
+"""How the names of :func:`~CovidLesionSegLogic.ct.atomic.atomic_path` begin."""
 
 
 class Results:
@@ -39,17 +43,17 @@ class Results:
             The folder cannot be written, or another run is at work in it.
         """
         check_output_folder(self.root)
-        try:
-            with claim(self.hidden) as mine:
-                if not mine:
+        with contextlib.ExitStack() as stack:
+            try:
+                if not stack.enter_context(claim(self.hidden)):
                     raise RequestError(
                         f"Another run is at work in {self.root}: wait for its end or choose "
                         "another output folder."
                     )
                 self._recover()
-                yield
-        except OSError as error:
-            raise write_error(self.root, error) from error
+            except OSError as error:
+                raise write_error(self.root, error) from error
+            yield
 
     def record(self, name: str) -> Record | None:
         """The record of the study of that name; None where it is not finished."""
@@ -69,8 +73,10 @@ class Results:
         work = self.hidden / f"{_NEW}{uuid.uuid4().hex[:12]}"
         try:
             fresh = work / name
-            fresh.mkdir(parents=True)
+            work.mkdir()  # and no more: where the results' folder is gone, the run is to end
+            fresh.mkdir()
             yield fresh
+            _to_disk(fresh)
             self._put_in_place(fresh)
         except OSError as error:
             raise write_error(self.root, error) from error
@@ -89,20 +95,27 @@ class Results:
         self._settle(old)
 
     def _settle(self, old: Path) -> None:
-        """Bring back what is not ours from a replaced folder, or all where nothing replaced it."""
+        """Bring back what is not ours from a replaced folder, or all where nothing replaced it.
+
+        Not ours is a file that we did not write, and one of ours that somebody has worked on.
+        """
         for before in list(old.iterdir()):
             final = self.root / before.name
             if not final.exists():
                 os.replace(before, final)
                 continue
             record = read_record(before)
-            ours = {f"{before.name}_batch.json"}
+            ours = {f"{before.name}_batch.json": None}
             if record is not None:
-                ours |= {one["file"] for one in record.outputs.values()}
-            for path in before.iterdir():
-                if path.name not in ours and not (final / path.name).exists():
-                    os.replace(path, final / path.name)
-        shutil.rmtree(old, ignore_errors=True)
+                ours |= {one["file"]: one["bytes"] for one in record.outputs.values()}
+            for path in list(before.iterdir()):
+                size = path.lstat().st_size
+                if path.name not in ours or ours[path.name] not in (None, size):
+                    os.replace(path, _free(final, path.name))
+        # Under this name the next run takes it away, should this one end half-way.
+        done = self.hidden / f"{_NEW}{uuid.uuid4().hex[:12]}"
+        os.replace(old, done)
+        shutil.rmtree(done, ignore_errors=True)
 
     def _recover(self) -> None:
         for path in list(self.hidden.iterdir()):
@@ -112,3 +125,19 @@ class Results:
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name.startswith(("stop-", "probe-")):
                 path.unlink(missing_ok=True)
+        for path in [*self.root.glob(".*.summary.*"), *self.root.glob("*/.*_batch.json")]:
+            if _TEMPORARY.match(path.name):
+                path.unlink(missing_ok=True)
+
+
+def _free(folder: Path, name: str) -> Path:
+    """A path in the folder that nothing has, by this name or one that says that it is earlier."""
+    names = itertools.chain([name], (f"earlier-{n}-{name}" for n in itertools.count(1)))
+    return next(folder / one for one in names if not os.path.lexists(folder / one))
+
+
+def _to_disk(folder: Path) -> None:
+    """Have the files written to the disk itself: after a power cut names may outlive contents."""
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())

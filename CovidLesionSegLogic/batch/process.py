@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from CovidLesionSegLogic.batch.checksums import Inputs, content, input_files, stamp
+from CovidLesionSegLogic.batch.checksums import Inputs, held, input_files, stamp
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.privacy import hide_identity, hide_names, without_identity
 from CovidLesionSegLogic.batch.record import Record, numbers_of, write_record
@@ -69,10 +69,11 @@ def load(job: Job) -> Loaded:
     """
     began = time.monotonic()
     study, settings = job.study, job.settings
+    job.progress("read", 0, 1)  # whoever sees this process die knows of what, perhaps
     options = settings.options_for(study)
     files = input_files(study)
     before = stamp(files)
-    inputs = replace(before, content=content(files))
+    inputs = replace(before, content=held(study))
     if study.remote is not None:
         inputs = replace(inputs, stamp=study.remote.stamp)
     earlier = Results(job.results).record(study.name)
@@ -195,10 +196,19 @@ def _numbers(result: SegmentationResult, study: Study) -> dict[str, Any]:
 
 def failure_text(error: BaseException, study: Study, *, pseudonymise: bool) -> str:
     """Why a study failed, without the patient's name and, where asked for, without its path."""
-    text = hide_names(str(error), study.name_words)
+    return discreet(str(error), study, pseudonymise=pseudonymise)
+
+
+def discreet(text: str, study: Study, *, pseudonymise: bool) -> str:
+    """A text on a study without the patient's name and, where asked for, without its paths."""
+    text = hide_names(text, study.name_words)
     if study.remote is not None:
         text = text.replace(str(study.path), f"study {study.remote.study_uid}")
+    if not pseudonymise or not text:
+        return text
+    for file in study.files:  # their names may hold blanks, at which hide_identity stops
+        text = text.replace(str(file), "...").replace(file.name, "...")
     for path in (study.path, study.lungs, study.regions, *study.files[:1]):
-        if pseudonymise and path is not None:
+        if path is not None:
             text = hide_identity(text, path)
     return text

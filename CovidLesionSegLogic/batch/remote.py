@@ -19,8 +19,8 @@ from CovidLesionSegLogic.batch.pacs import Archive, Credentials, RemoteStudy, ca
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.privacy import hide_identity
 from CovidLesionSegLogic.batch.record import write_record
-from CovidLesionSegLogic.batch.settings import StopBatchError
 from CovidLesionSegLogic.batch.study import Remote, Study
+from CovidLesionSegLogic.ct.dicom_index import patient_words
 from CovidLesionSegLogic.engine import Cancel, Progress
 from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, InputError
 
@@ -124,7 +124,12 @@ class Exchange:
         assert study.remote is not None
         remote = self._remotes[study.remote.study_uid]
         got = archive.fetch_ct(remote, study.path, progress=progress, cancel=self._cancel)
-        return replace(study, files=got.files, series_uid=got.series.uid)
+        return replace(
+            study,
+            files=got.files,
+            series_uid=got.series.uid,
+            name_words=patient_words(study.path),
+        )
 
     def open(self) -> Archive:
         """A session with the archive."""
@@ -140,7 +145,8 @@ class Exchange:
         if study.remote is None:
             return outcome
         remove_images(study)
-        if not self._store or record is None or record.stored:
+        there = record is not None and record.stored.get("url") == self._source.url
+        if not self._store or record is None or there:
             return outcome
         folder = self._results.root / study.name
         try:
@@ -149,11 +155,9 @@ class Exchange:
             self._archive.store([folder / record.outputs["dicom_seg"]["file"]], cancel=self._cancel)
         except CancelledError:
             raise
-        except InputError as error:
+        except CovidLesionSegError as error:  # the next run stores it; the rest can be computed
             why = f"It was segmented but not stored: {self.discreet(error, study)}"
             return Outcome(study, FAILED, None, why)
-        except CovidLesionSegError as error:
-            raise StopBatchError(str(error)) from error
         stored = replace(record, stored={"url": self._source.url})
         write_record(stored, folder)
         return replace(outcome, record=stored)
@@ -240,12 +244,19 @@ class Fetching:
         try:
             fetched = self._exchange.fetch(archive, study, progress)
         except InputError as error:
-            text = self._exchange.discreet(error, study)
-            with self._condition:
-                self._failed.append(Outcome(study, FAILED, None, text))
+            self._fail(study, self._exchange.discreet(error, study))
+            return
+        except (CovidLesionSegError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - an image that a library cannot cope with
+            self._fail(study, f"internal error: {type(error).__name__}: {error}.")
             return
         with self._condition:
             self._ready.append(fetched)
+
+    def _fail(self, study: Study, why: str) -> None:
+        with self._condition:
+            self._failed.append(Outcome(study, FAILED, None, why))
 
 
 def remove_images(study: Study) -> None:

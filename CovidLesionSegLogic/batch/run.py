@@ -16,6 +16,7 @@ from CovidLesionSegLogic.batch.naming import named
 from CovidLesionSegLogic.batch.outcome import FAILED, KEPT, Listener, Outcome
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.privacy import Pseudonyms, hide_identity, hide_names
+from CovidLesionSegLogic.batch.process import discreet
 from CovidLesionSegLogic.batch.record import Record
 from CovidLesionSegLogic.batch.remote import Exchange
 from CovidLesionSegLogic.batch.settings import Settings
@@ -23,6 +24,7 @@ from CovidLesionSegLogic.batch.study import LeftOut, Study
 from CovidLesionSegLogic.batch.summary import write_summary
 from CovidLesionSegLogic.batch.supply import Supply, Waiting
 from CovidLesionSegLogic.errors import InputError
+from CovidLesionSegLogic.outputs.folder import write_error
 
 SECONDS_BETWEEN_SUMMARIES = 30.0
 
@@ -80,15 +82,20 @@ class Batch:
         return files
 
     def write_summary(self) -> dict[str, Path]:
-        """Write the summary as things stand."""
-        return write_summary(
-            self.results.root,
-            self.told,
-            self.left_out,
-            self.settings,
-            planned=self.planned,
-            report=self.settings.report,
-        )
+        """Write the summary as things stand; RequestError where that cannot be done."""
+        root = self.results.root
+        try:
+            root.stat()  # one that is gone is not to be made again
+            return write_summary(
+                root,
+                self.told,
+                self.left_out,
+                self.settings,
+                planned=self.planned,
+                report=self.settings.report,
+            )
+        except OSError as error:
+            raise write_error(root, error) from error
 
     @property
     def failed(self) -> int:
@@ -111,6 +118,7 @@ class _Keeper:
     def outcome(self, outcome: Outcome) -> None:
         if self._exchange is not None:
             outcome = self._exchange.finish(outcome)
+        outcome = self._discreet(outcome)
         with self._lock:
             self._batch.told.append(outcome)
             self._listener.outcome(outcome)
@@ -118,6 +126,15 @@ class _Keeper:
             if outcome.status != KEPT and now > self._written + SECONDS_BETWEEN_SUMMARIES:
                 self._batch.write_summary()
                 self._written = time.monotonic()
+
+    def _discreet(self, outcome: Outcome) -> Outcome:
+        """Whatever failed, internal errors included, says nothing of the patient."""
+        study, coded = outcome.study, self._batch.settings.pseudonymise
+        return replace(
+            outcome,
+            reason=discreet(outcome.reason, study, pseudonymise=coded),
+            details="" if coded else discreet(outcome.details, study, pseudonymise=False),
+        )
 
 
 def plan(
@@ -176,7 +193,7 @@ def _stamp(study: Study) -> str:
 
 def _discreet(found: Found, settings: Settings) -> list[LeftOut]:
     """What was left out, without names of patients and, where asked for, without paths."""
-    words = frozenset().union(*(study.name_words for study in found.studies))
+    words = found.name_words.union(*(study.name_words for study in found.studies))
     if settings.pseudonymise:
         return [replace(o, what="", why=hide_identity(o.why, Path(o.what))) for o in found.left_out]
     return [

@@ -35,6 +35,8 @@ class Study:
         The DICOM files of the series; empty: all of the folder, or ``path`` itself.
     series_uid
         The DICOM series; None: the reader chooses.
+    study_uid
+        Its study, where several studies of the tree have a series of that UID.
     lungs, regions
         Maps on the CT's grid, as in :class:`~CovidLesionSegLogic.pipeline.SegmentOptions`.
     region_names
@@ -57,6 +59,7 @@ class Study:
     name_words: frozenset[str] = frozenset()
     remote: Remote | None = None
     code: str = ""
+    study_uid: str = ""
 
     @property
     def identity(self) -> str:
@@ -64,13 +67,16 @@ class Study:
         if self.remote is not None:
             return f"study {self.remote.study_uid}"
         if self.series_uid:
-            return f"series {self.series_uid}"
+            of = f" of study {self.study_uid}" if self.study_uid else ""
+            return f"series {self.series_uid}{of}"
         return f"file {self.path.resolve()}"
 
     @property
     def key(self) -> str:
         """The code, or else a SHA-256 of the identity, hexadecimal."""
-        return self.code or hashlib.sha256(self.identity.encode()).hexdigest()
+        # File names need not be UTF-8.
+        identity = self.identity.encode("utf-8", "surrogateescape")
+        return self.code or hashlib.sha256(identity).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

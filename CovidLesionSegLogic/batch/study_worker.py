@@ -121,8 +121,10 @@ class StudyWorker:
 
 
 def _given(piece: _Piece) -> dict[str, Any]:
-    if piece.error is not None:
+    if isinstance(piece.error, Exception):
         raise piece.error
+    if piece.error is not None:  # a library that wants to end the process: others wait
+        raise RuntimeError(f"{type(piece.error).__name__} in a study") from piece.error
     result: dict[str, Any] = piece.value
     return result
 

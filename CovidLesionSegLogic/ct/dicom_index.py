@@ -7,10 +7,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from CovidLesionSegLogic.ct.dicom_header import FrameHeader
-from CovidLesionSegLogic.ct.dicom_scan import Progress, find_dicom
+from CovidLesionSegLogic.ct.dicom_file import looks_like_dicom
+from CovidLesionSegLogic.ct.dicom_header import FrameHeader, read_headers
+from CovidLesionSegLogic.ct.dicom_scan import Progress, find_dicom, quiet_pydicom
 from CovidLesionSegLogic.ct.dicom_series import SeriesInfo, judge_study
 from CovidLesionSegLogic.ct.formats import SUFFIXES, suffix_of
+
+MOST_LOOKED_AT = 20
+"""Files of a folder, for one that is DICOM."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,12 @@ def index_tree(
         The folder cannot be opened.
     """
     found = find_dicom(root, progress, exclude=exclude)
-    grouped: dict[str, list[list[FrameHeader]]] = defaultdict(list)
+    # By study first: software that takes names out may give one series UID to several patients.
+    studies: dict[str, dict[str, list[FrameHeader]]] = defaultdict(lambda: defaultdict(list))
     for frames in found.series.values():
-        grouped[frames[0].study_uid or frames[0].series_uid].append(frames)
+        for frame in frames:
+            studies[frame.study_uid or frame.series_uid][frame.series_uid].append(frame)
+    grouped = {uid: list(series.values()) for uid, series in studies.items()}
     volumes = tuple(file for file in found.foreign if suffix_of(file) in SUFFIXES)
     return TreeIndex(
         studies=tuple(_study(uid, grouped[uid]) for uid in sorted(grouped)),
@@ -66,6 +73,29 @@ def index_tree(
         broken=tuple(found.broken),
         others=len(found.foreign) - len(volumes),
     )
+
+
+def patient_words(path: Path) -> frozenset[str]:
+    """Words of the patients' names in a DICOM file, or in one file of each folder below."""
+    if not path.is_dir():
+        return _words_of(path) or frozenset()
+    words: frozenset[str] = frozenset()
+    with quiet_pydicom():
+        for root, folders, names in os.walk(path):
+            folders.sort()
+            files = (Path(root, name) for name in sorted(names)[:MOST_LOOKED_AT])
+            words |= next((w for file in files if (w := _words_of(file)) is not None), frozenset())
+    return words
+
+
+def _words_of(file: Path) -> frozenset[str] | None:
+    """None for a file that is not DICOM."""
+    try:
+        if not file.is_file() or not looks_like_dicom(file):
+            return None
+        return read_headers(file)[0].name_words
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _study(uid: str, several: list[list[FrameHeader]]) -> IndexedStudy:

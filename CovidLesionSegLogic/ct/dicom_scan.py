@@ -32,14 +32,14 @@ class FolderScan:
         """One sentence each on what was not read."""
         messages: list[str] = []
         if self.foreign:
-            names = ", ".join(file.name for file in self.foreign[:3])
+            names = ", ".join(f"'{file.name}'" for file in self.foreign[:3])
             more = ", ..." if len(self.foreign) > 3 else ""
             messages.append(
                 f"{len(self.foreign)} file(s) that are no DICOM images were skipped "
                 f"({names}{more})."
             )
         if self.broken:
-            names = ", ".join(f"{file.name}: {why}" for file, why in self.broken[:3])
+            names = ", ".join(f"'{file.name}': {why}" for file, why in self.broken[:3])
             messages.append(
                 f"{len(self.broken)} damaged DICOM file(s) were skipped ({names}); slices may be "
                 "missing."

@@ -6,14 +6,21 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from batch_case import contents, environment, run_batch, write_table
+from test_batch_local import Heard
 from test_batch_run import counts, statuses, summary
 
+from CovidLesionSegLogic.batch import process
 from CovidLesionSegLogic.batch.cluster import ClusterRun
+from CovidLesionSegLogic.batch.cluster_task import Sealed
 from CovidLesionSegLogic.batch.settings import Settings
-from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.batch.study import Study
+from CovidLesionSegLogic.batch.supply import Waiting
+from CovidLesionSegLogic.engine import Cancel
+from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, RequestError
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed")
 QUICK = ("--no-report", "--format", "nii.gz,seg.nrrd")
@@ -119,3 +126,71 @@ def test_workers_that_do_not_see_the_results_are_refused(cluster, tmp_path):
 def test_cluster_and_workers_together_are_refused(models, table, tmp_path):
     arguments = (table, "-o", tmp_path / "out", "--cluster", "tcp://x:1", "--workers", "2")
     assert "leave --workers or --cluster out" in run_batch(models, *arguments).stderr
+
+
+class TestInOneProcess:
+    """With workers that are threads of this process, which do what the test says."""
+
+    @pytest.fixture
+    def threads(self):
+        with distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address=None,
+            host="tcp://127.0.0.1",
+        ) as cluster:
+            yield cluster
+
+    def run(self, cluster, folder, cancel=None):
+        heard = Heard()
+        (folder / ".batch").mkdir()
+        studies = [
+            Study(n, Path(f"/data/Doe/{n}"), name_words=frozenset({"doe"})) for n in ("a", "b")
+        ]
+        run = ClusterRun(cluster.scheduler_address, Settings(), folder, heard, cancel=cancel)
+        try:
+            run.run(Waiting(studies))
+        except CovidLesionSegError:
+            assert not heard.ended, "nothing was done, and nothing failed"
+            raise
+        return heard
+
+    def test_a_scheduler_that_dies_ends_the_run(self, threads, tmp_path, monkeypatch):
+        def load(job):
+            threading.Timer(0.5, threads.close).start()
+            time.sleep(3)
+            raise CancelledError
+
+        monkeypatch.setattr(process, "load", load)
+        monkeypatch.setattr("CovidLesionSegLogic.batch.cluster.CONNECT_S", 2)
+        with pytest.raises(RequestError, match="is gone; start it"):
+            self.run(threads, tmp_path)
+
+    def test_cancelling_waits_until_workers_have_stopped(self, threads, tmp_path, monkeypatch):
+        cancel, ended = Cancel(), []
+
+        def load(job):
+            cancel.cancel()
+            while not job.cancel.cancelled():
+                time.sleep(0.05)
+            time.sleep(1)
+            ended.append(job.study.name)
+            raise CancelledError
+
+        monkeypatch.setattr(process, "load", load)
+        with pytest.raises(CancelledError):
+            self.run(threads, tmp_path, cancel)
+        assert ended == ["a"]
+
+    def test_logs_of_workers_hold_no_names(self, threads, tmp_path, monkeypatch, caplog):
+        def load(job):
+            raise ZeroDivisionError("a fault")
+
+        monkeypatch.setattr(process, "load", load)
+        heard = self.run(threads, tmp_path)
+        assert "ZeroDivisionError" in heard.ended["a"].reason
+        assert "Compute Failed" in caplog.text
+        assert "doe" not in caplog.text.lower()
+        given = Study("a", Path("/data/Doe/a"), name_words=frozenset({"doe"})).to_dict()
+        assert repr(Sealed(given)) == "<study a>", "older versions show what was given"

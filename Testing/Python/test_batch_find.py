@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,15 @@ from dicom_writer import make_hu, write_series
 from CovidLesionSegLogic.batch.case_table import read_cases
 from CovidLesionSegLogic.batch.find import find_studies
 from CovidLesionSegLogic.batch.naming import named
+from CovidLesionSegLogic.batch.outcome import FAILED, Listener, Outcome
+from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.privacy import Pseudonyms, hide_identity, hide_names
+from CovidLesionSegLogic.batch.run import Batch, plan
+from CovidLesionSegLogic.batch.settings import Settings
 from CovidLesionSegLogic.batch.study import Study
+from CovidLesionSegLogic.batch.supply import Supply
 from CovidLesionSegLogic.ct import CTVolume, read_ct, write_image
+from CovidLesionSegLogic.ct.dicom_header import _words
 from CovidLesionSegLogic.errors import InputError, RequestError
 
 
@@ -94,6 +103,116 @@ def test_a_folder_of_damaged_files_is_a_study_that_will_fail(tree):
         read_ct(broken)
 
 
+def test_a_damaged_file_above_sound_studies_takes_none_of_theirs(tree):
+    whole = next((tree / "mr").iterdir()).read_bytes()
+    (tree / "stray.dcm").write_bytes(whole[:200])
+    (study,) = [s for s in find_studies([str(tree)]).studies if s.path == tree]
+    with pytest.raises(InputError, match="stray"):
+        read_ct(study.path, files=study.files or None)
+
+
+def test_one_series_uid_in_two_studies_is_two_cts(tmp_path):
+    """Software that takes names out may give the same UID to several patients."""
+    for n, name in enumerate("ab"):
+        hu = make_hu(seed=n)
+        write_series(tmp_path / name, hu, series_uid="1.2.3.1", study_uid=f"1.2.3.{n + 5}")
+    found = find_studies([str(tmp_path)]).studies
+    assert len({study.key for study in found}) == 2
+    for study in found:
+        assert {file.parent for file in study.files} == {study.path}
+        assert read_ct(study.path, series_uid="1.2.3.1", files=study.files).shape[0] == 6
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are Unicode there")
+def test_a_name_that_is_not_utf8_stops_nothing(tmp_path):
+    volume(tmp_path / "a.nii.gz")
+    os.rename(volume(tmp_path / "b.nii.gz"), os.fsencode(tmp_path) + b"/b\xff.nii.gz")
+    found = find_studies([str(tmp_path)])
+    assert [s.name for s in named(found.studies, nothing_there)] == ["a", "b"]
+    assert Study.from_dict(json.loads(json.dumps(found.studies[1].to_dict()))) == found.studies[1]
+
+
+@pytest.mark.parametrize("name", ["~nobody_of_that_name/a.nii.gz", "~$a.nii.gz"])
+def test_a_tilde_that_is_no_home_is_a_letter(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    volume(tmp_path / name)
+    assert [s.path for s in find_studies([name]).studies] == [tmp_path / name]
+    (tmp_path / "cases.csv").write_text(f"input\n{name}\n")
+    assert [s.path for s in find_studies(["cases.csv"]).studies] == [tmp_path / name]
+
+
+class TestNameWords:
+    """Wherever a DICOM study's path may show, its patient's name is known, to be taken out."""
+
+    def test_of_files_and_folders_that_were_named(self, tmp_path):
+        files = write_series(
+            tmp_path / "Doe_Jane", make_hu(), change=tagged(PatientName="Doe^Jane")
+        )
+        (tmp_path / "cases.csv").write_text("input\nDoe_Jane\n")
+        for given in (files[0], tmp_path / "cases.csv", tmp_path / "Doe*" / "*"):
+            for study in find_studies([str(given)]).studies:
+                assert study.name_words == {"doe", "jane"}
+
+    def test_of_what_lies_beside(self, tree):
+        (tree / "mixed").rename(tree / "Doe_Jane")
+        volume(tree / "Doe_Jane" / "more" / "ct.nii.gz")
+        (tree / "Doe_Jane" / "damaged").mkdir()
+        whole = next((tree / "mr").iterdir()).read_bytes()
+        (tree / "Doe_Jane" / "damaged" / "1.dcm").write_bytes(whole[:200])
+        found = find_studies([str(tree)])
+        batch = plan(found, Results(tree / "out"), Settings())
+        told = [s.name for s in batch.todo] + [f"{o.what} {o.why}" for o in batch.left_out]
+        assert not any("doe" in text.lower() for text in told), told
+
+    @pytest.mark.parametrize("coded", [False, True])
+    def test_internal_errors_do_not_tell_them(self, tmp_path, coded):
+        """These come from libraries, with whatever they had in hand."""
+        files = tuple(tmp_path / "x" / f"Jane Roe {n}.dcm" for n in range(3))
+        study = Study("x", files[0].parent, files=files, name_words=frozenset({"doe"}))
+
+        class Fails:
+            def __init__(self, listener: Listener) -> None:
+                self.listener = listener
+
+            def run(self, supply: Supply) -> None:
+                text = f"internal error: OSError: {files[2]} is bad, of Doe."
+                self.listener.outcome(Outcome(study, FAILED, None, text, f"Traceback: {text}"))
+
+        class Listens:
+            def outcome(self, outcome: Outcome) -> None:
+                assert "doe" not in outcome.reason.lower()
+
+        results = Results(tmp_path / "out")
+        batch = Batch(Settings(pseudonymise=coded), results, [study], [], [])
+        with results.held():
+            batch.run(Fails, Listens())  # type: ignore[arg-type]
+        for name in ("summary.json", "summary.csv", "summary.html"):
+            text = (results.root / name).read_text()
+            assert "Doe" not in text
+            assert ("Jane" in text and str(tmp_path) in text) != coded
+
+    @pytest.mark.parametrize(
+        ("name", "text", "hidden"),
+        [
+            ("Li^Wei", "Li_Wei LiWei li lime Alina", "[name]_[name] [name] [name] lime Alina"),
+            ("M\u00fcller", "Muller MUELLER Mu\u0308ller Mull", "[name] [name] [name] Mull"),
+            ("Strau\u00df", "STRAUSS Strau\u00df", "[name] [name]"),
+            ("Wang=\u738b^\u5c0f\u4e1c", "\u738b\u5c0f\u4e1c_CT", "[name][name]_CT"),
+            ("Nguy\u1ec5n^Nam", "Nguyen Nam", "[name] [name]"),
+            (
+                "\u0418\u0432\u0430\u043d\u043e\u0432",
+                "\u0418\u0412\u0410\u041d\u041e\u0412a",
+                "[name]a",
+            ),
+            ("Doe^J^^Dr^Jr", "Dr Jr J Doe", "Dr Jr J [name]"),
+        ],
+    )
+    def test_in_every_spelling(self, name, text, hidden):
+        words = _words(name)
+        assert hide_names(text, words) == hidden
+        assert hide_names(hidden, words) == hidden
+
+
 def test_the_results_are_not_looked_at(tree):
     results = tree / "results"
     volume(results / "scan" / "ct.nii.gz")
@@ -155,6 +274,17 @@ class TestCases:
         with pytest.raises(InputError, match="UTF-8"):
             read_cases(path)
 
+    def test_empty_columns_of_a_spreadsheet_do_not_count(self, tmp_path):
+        path = self.table(tmp_path, "input;name;;\na.nii.gz;x;;\n")
+        assert [s.name for s in read_cases(path)] == ["x"]
+
+    def test_a_row_outdoes_what_a_folder_holds_and_a_lost_map_is_said(self, tmp_path):
+        volume(tmp_path / "a.nii.gz")
+        path = self.table(tmp_path, "input,lungs\na.nii.gz,one.nrrd\na.nii.gz,two.nrrd\n")
+        found = find_studies([str(tmp_path), str(path)])
+        assert [s.lungs for s in found.studies] == [tmp_path / "one.nrrd"]
+        assert ["other maps" in one.why for one in found.left_out if one.kind == "study"] == [True]
+
     def test_a_row_that_names_nothing_fails_alone(self, tmp_path):
         path = self.table(tmp_path, "input\nnowhere.nii.gz\n")
         assert [s.path.name for s in find_studies([str(path)]).studies] == ["nowhere.nii.gz"]
@@ -174,6 +304,18 @@ class TestNames:
         for owner in ("", "another key"):
             (other,) = named([study], {"CT": owner}.get)
             assert other.name == f"CT-{study.key[:8]}"
+
+    def test_results_keep_their_name_when_another_study_comes_or_goes(self):
+        one, two = Study("CT", Path("/a/CT")), Study("CT", Path("/b/CT"))
+        marked = f"CT-{two.key[:8]}"
+        both = [s.name for s in named([one, two], {"CT": one.key}.get)]
+        assert both == ["CT", marked]
+        assert [s.name for s in named([two], {marked: two.key}.get)] == [marked]
+
+    def test_accents_written_in_two_ways_are_one_name(self):
+        studies = [Study("M\u00fc", Path("/a")), Study("Mu\u0308", Path("/b"))]
+        names = [unicodedata.normalize("NFC", s.name) for s in named(studies, nothing_there)]
+        assert len(set(names)) == 2
 
     @pytest.mark.parametrize("name", ["summary.csv", ".batch", "con", "a" * 300, "x/../y"])
     def test_every_name_can_be_a_folder_of_its_own(self, tmp_path, name):
@@ -196,6 +338,18 @@ class TestNames:
         assert first.key == first.name, "no checksum that anybody could try out"
         assert key.stat().st_mode & 0o077 == 0
 
+    def test_a_run_killed_while_it_makes_the_key_leaves_none(self, tmp_path, monkeypatch):
+        def killed(length: int) -> str:
+            raise KeyboardInterrupt
+
+        key = tmp_path / "key"
+        with monkeypatch.context() as patch:
+            patch.setattr("secrets.token_hex", killed)
+            with pytest.raises(KeyboardInterrupt):
+                Pseudonyms.from_file(key)
+        assert Pseudonyms.from_file(key).code("a") == Pseudonyms.from_file(key).code("a")
+        assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
     def test_a_key_that_is_none_is_refused(self, tmp_path):
         (tmp_path / "key").write_text("password")
         with pytest.raises(RequestError, match="--pseudonym-key"):
@@ -214,6 +368,19 @@ def test_identity_is_hidden_in_texts():
     assert "1.2.840" not in hidden
     assert "IM1" not in hidden
     assert "is damaged" in hidden
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "left out 'Chest of Doe's', UID 2.25.329800735698586629295641978511506172918.",
+        "read ''Doe' thorax' (CT, 3 images), 'Doe', UID 1.2.840.113619.",
+    ],
+)
+def test_odd_descriptions_and_uids_are_hidden_too(text):
+    hidden = hide_identity(text, Path("/data"))
+    assert "Doe" not in hidden
+    assert not any(uid in hidden for uid in ("3298", "113619"))
 
 
 def test_words_of_a_name_are_no_codes(tree):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from CovidLesionSegLogic.batch.checksums import Inputs, content, input_files, stamp
+from CovidLesionSegLogic.batch.checksums import Inputs, content, held, input_files, stamp
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.record import Record, read_record, write_record
+from CovidLesionSegLogic.batch.run import Batch
+from CovidLesionSegLogic.batch.settings import Settings
 from CovidLesionSegLogic.batch.study import Study
 from CovidLesionSegLogic.errors import InputError, RequestError
 
@@ -98,6 +102,76 @@ def test_the_next_run_puts_right_what_a_killed_one_left(tmp_path, when, text):
         assert [p.name for p in results.hidden.iterdir()] == ["claim.lock"]
 
 
+def test_what_somebody_made_of_a_result_is_not_lost(results):
+    """A corrected segmentation, say, and a file of a name that the next run gives to its own."""
+    put(results, "CT", "one")
+    (results.root / "CT" / "ct_labels.txt").write_text("corrected by hand")
+    put(results, "CT", "two")
+    (results.root / "CT" / "ct_labels.txt").write_text("corrected again")
+    put(results, "CT", "three")
+    texts = {p.name: p.read_text() for p in (results.root / "CT").glob("*.txt")}
+    assert texts == {
+        "ct_labels.txt": "three",
+        "earlier-1-ct_labels.txt": "corrected by hand",
+        "earlier-2-ct_labels.txt": "corrected again",
+    } or texts == {
+        "ct_labels.txt": "three",
+        "earlier-1-ct_labels.txt": "corrected again",
+        "earlier-2-ct_labels.txt": "corrected by hand",
+    }
+
+
+def test_killed_while_old_results_are_removed(tmp_path):
+    """The record went first: what is left is nevertheless known to be old."""
+    results = Results(tmp_path)
+    with results.held():
+        put(results, "CT", "one")
+        (tmp_path / "CT" / "ct_labels.txt").rename(tmp_path / "CT" / "ct_map.txt")
+        record = tmp_path / "CT" / "CT_batch.json"
+        record.write_text(record.read_text().replace("ct_labels.txt", "ct_map.txt"))
+
+        def half(folder: Path, ignore_errors: bool) -> None:
+            for path in folder.rglob("*_batch.json"):
+                path.unlink()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("shutil.rmtree", half)
+            put(results, "CT", "two")
+    with results.held():
+        names = sorted(path.name for path in (tmp_path / "CT").iterdir())
+        assert names == ["CT_batch.json", "ct_labels.txt"]
+
+
+def test_half_written_summaries_and_records_go(tmp_path):
+    results = Results(tmp_path)
+    with results.held():
+        put(results, "CT", "one")
+    for name in (".0123456789ab.summary.csv", "CT/.0123456789ab.CT_batch.json"):
+        (tmp_path / name).write_text("{")
+    (tmp_path / "CT" / ".mine_batch.json").write_text("mine")
+    with results.held():
+        left = sorted(p.name for p in tmp_path.rglob(".*") if p.name != ".batch")
+        assert left == [".mine_batch.json"]
+
+
+def test_results_that_vanish_are_not_begun_again_elsewhere(tmp_path):
+    """A drive that was unplugged: nothing is to be written below the place where it was."""
+    results = Results(tmp_path / "drive" / "out")
+    with results.held():
+        shutil.rmtree(tmp_path / "drive")
+        with pytest.raises(RequestError, match="cannot be written"):
+            put(results, "CT", "one")
+        batch = Batch(Settings(), results, [], [], [])
+        with pytest.raises(RequestError, match="cannot be written"):
+            batch.write_summary()
+    assert not (tmp_path / "drive").exists()
+
+
+def test_only_errors_of_the_folder_are_told_as_such(tmp_path):
+    with pytest.raises(BrokenPipeError), Results(tmp_path).held():
+        raise BrokenPipeError  # whoever read our output is gone
+
+
 def test_two_runs_do_not_share_a_folder(results, repository):
     code = (
         "import sys; from pathlib import Path\n"
@@ -152,12 +226,30 @@ class TestInputs:
         lungs = tmp_path / "lungs.nii.gz"
         assert lungs in input_files(Study("x", study.path, study.files, lungs=lungs))
 
-    def test_voxels_beside_a_header_count(self, tmp_path):
-        for name in ("a.mhd", "a.raw", "b.raw"):
-            (tmp_path / name).write_text(name)
-        files = input_files(Study("a", tmp_path / "a.mhd"))
-        assert [f.name for f in files] == ["a.mhd", "a.raw"]
+    @pytest.mark.parametrize(
+        ("name", "text", "counted"),
+        [
+            ("a.mhd", "NDims = 3\nElementDataFile = a.raw", ["a.mhd", "a.raw"]),
+            ("a[1].nhdr", "NRRD0004\ndata file: b.raw\n", ["a[1].nhdr", "b.raw"]),
+            ("a.mhd", "ElementDataFile = LIST\na.raw\nb.raw", ["a.mhd", "a.raw", "b.raw"]),
+            ("a.nhdr", "data file: %c.raw 1 2 1", ["a.nhdr", "a.raw", "b.raw"]),
+            ("a.mhd", "ElementDataFile = LOCAL\nvoxels", ["a.mhd"]),
+            ("a.nhdr", "encoding: raw\n\nvoxels", ["a.nhdr"]),
+        ],
+    )
+    def test_the_voxels_of_a_header_count(self, tmp_path, name, text, counted):
+        for voxels in ("a.raw", "b.raw"):
+            (tmp_path / voxels).write_text(voxels)
+        (tmp_path / name).write_text(text)
+        assert [f.name for f in input_files(Study("a", tmp_path / name))] == counted
+
+    def test_maps_that_change_places_are_told_apart(self, tmp_path):
+        study = self.study(tmp_path)
+        one = replace(study, files=study.files[:1], lungs=study.files[0], regions=study.files[1])
+        two = replace(one, lungs=one.regions, regions=one.lungs)
+        assert held(one) != held(two)
+        assert stamp(input_files(one)) != stamp(input_files(two))
 
     def test_a_file_that_is_gone_is_said(self, tmp_path):
-        with pytest.raises(InputError, match="cannot be opened"):
+        with pytest.raises(InputError, match="does not exist"):
             stamp([tmp_path / "gone"])
