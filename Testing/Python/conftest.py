@@ -72,6 +72,16 @@ def orthanc() -> Iterator[OrthancServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def batch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small model of lesion types, for batches in processes of their own."""
+    import batch_case
+
+    folder = tmp_path_factory.mktemp("batch") / "models"
+    batch_case.environment(folder)
+    return folder
+
+
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A host of the panel in which the model of lesion types is a small one of random weights."""

@@ -27,15 +27,10 @@ QUICK = ("--no-report", "--format", "nii.gz,seg.nrrd")
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tmp_path_factory.mktemp("models") / "own"
-
-
-@pytest.fixture(scope="module")
-def cluster(models):
+def cluster(batch_models):
     """Two worker processes that know the small model, each with a nanny that starts it again."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(models).items():
+        for name, value in environment(batch_models).items():
             patch.setenv(name, value)
         with distributed.LocalCluster(
             n_workers=2,
@@ -55,23 +50,23 @@ def table(tmp_path):
     return write_table(folder, ["a", "b", "c"])
 
 
-def test_a_cluster_gives_the_same_files_as_this_machine(models, cluster, table, tmp_path):
+def test_a_cluster_gives_the_same_files_as_this_machine(batch_models, cluster, table, tmp_path):
     (table.parent / "empty.nrrd").write_bytes(b"")
     with table.open("a", encoding="utf-8") as file:
         file.write("empty.nrrd,\n")
-    local = run_batch(models, table, "-o", tmp_path / "local", *QUICK)
+    local = run_batch(batch_models, table, "-o", tmp_path / "local", *QUICK)
     remote = tmp_path / "remote"
     arguments = (table, "-o", remote, *QUICK, "--cluster", cluster.scheduler_address)
-    done = run_batch(models, *arguments)
+    done = run_batch(batch_models, *arguments)
     assert (local.returncode, done.returncode) == (4, 4), done.stderr
     assert "Traceback" not in done.stderr
     assert contents(remote) == contents(tmp_path / "local")
     assert "0 bytes" in summary(remote)["rows"][3]["reason"]
-    again = run_batch(models, *arguments)
+    again = run_batch(batch_models, *arguments)
     assert counts(remote) == (0, 3, 1), again.stderr
 
 
-def test_a_lost_worker_costs_no_study(models, cluster, table, tmp_path):
+def test_a_lost_worker_costs_no_study(batch_models, cluster, table, tmp_path):
     out = tmp_path / "out"
     workers = cluster.scheduler.workers
     arguments = (table, "-o", out, *QUICK, "--cluster", cluster.scheduler_address)
@@ -94,16 +89,16 @@ def test_a_lost_worker_costs_no_study(models, cluster, table, tmp_path):
 
     thread = threading.Thread(target=kill_one_at_work)
     thread.start()
-    done = run_batch(models, *arguments)
+    done = run_batch(batch_models, *arguments)
     thread.join()
     assert killed
     assert done.returncode == 0, done.stderr
     assert statuses(out) == {"a": "done", "b": "done", "c": "done"}
 
 
-def test_no_cluster_there_is_said(models, table, tmp_path):
+def test_no_cluster_there_is_said(batch_models, table, tmp_path):
     arguments = (table, "-o", tmp_path / "out", "--cluster", "tcp://127.0.0.1:9")
-    done = run_batch(models, *arguments)
+    done = run_batch(batch_models, *arguments)
     assert done.returncode == 2
     assert "cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
@@ -123,9 +118,9 @@ def test_workers_that_do_not_see_the_results_are_refused(cluster, tmp_path):
         run._check(Elsewhere())
 
 
-def test_cluster_and_workers_together_are_refused(models, table, tmp_path):
+def test_cluster_and_workers_together_are_refused(batch_models, table, tmp_path):
     arguments = (table, "-o", tmp_path / "out", "--cluster", "tcp://x:1", "--workers", "2")
-    assert "leave --workers or --cluster out" in run_batch(models, *arguments).stderr
+    assert "leave --workers or --cluster out" in run_batch(batch_models, *arguments).stderr
 
 
 class TestInOneProcess:

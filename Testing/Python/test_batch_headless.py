@@ -27,11 +27,6 @@ with panel_host.running() as host:
 """
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tmp_path_factory.mktemp("models") / "own"
-
-
 @pytest.fixture
 def table(tmp_path):
     folder = tmp_path / "in"
@@ -39,20 +34,20 @@ def table(tmp_path):
     return write_table(folder, ["a", "b"])
 
 
-def plain(models, *arguments):
+def plain(batch_models, *arguments):
     """The script in plain Python."""
     return subprocess.run(
         [sys.executable, str(SCRIPT), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
-        env=environment(models),
+        env=environment(batch_models),
     )
 
 
-def hosted(models, *arguments):
+def hosted(batch_models, *arguments):
     """The script in the host; the process, and what the application was told."""
-    env = environment(models)
+    env = environment(batch_models)
     env["PYTHONPATH"] += f":{ROOT / 'Testing' / 'Python'}"
     env["QT_QPA_PLATFORM"] = "offscreen"
     done = subprocess.run(
@@ -70,13 +65,13 @@ def batch(table, out, *more):
     return ("batch", table, "-o", out, "--lesion-types", "--device", "cpu", *FORMATS, *more)
 
 
-def test_one_script_one_behaviour(models, table, tmp_path):
+def test_one_script_one_behaviour(batch_models, table, tmp_path):
     (table.parent / "empty.nrrd").write_bytes(b"")
     with table.open("a", encoding="utf-8") as file:
         file.write("empty.nrrd,\n")
-    own = run_batch(models, table, "-o", tmp_path / "own", *FORMATS)
-    alone = plain(models, *batch(table, tmp_path / "plain"))
-    _, told = hosted(models, *batch(table, tmp_path / "hosted"))
+    own = run_batch(batch_models, table, "-o", tmp_path / "own", *FORMATS)
+    alone = plain(batch_models, *batch(table, tmp_path / "plain"))
+    _, told = hosted(batch_models, *batch(table, tmp_path / "hosted"))
     assert (own.returncode, alone.returncode, told["codes"]) == (4, 4, [4]), alone.stderr
     assert told["dialogs"] == []
     assert statuses(tmp_path / "hosted") == {"a": "done", "b": "done", "empty": "failed"}
@@ -89,9 +84,9 @@ def test_one_script_one_behaviour(models, table, tmp_path):
     ("arguments", "code"),
     [(("--version",), 0), (("batch", "nowhere", "-o", "out"), 2), (("nonsense",), 2), ((), 2)],
 )
-def test_it_ends_on_every_path_with_the_documented_code(models, tmp_path, arguments, code):
-    assert plain(models, *arguments).returncode == code
-    done, told = hosted(models, *arguments)
+def test_it_ends_on_every_path_with_the_documented_code(batch_models, tmp_path, arguments, code):
+    assert plain(batch_models, *arguments).returncode == code
+    done, told = hosted(batch_models, *arguments)
     assert told == {"codes": [code], "dialogs": []}, done.stderr
 
 

@@ -19,11 +19,6 @@ QUICK = ("--no-report", "--format", "nii.gz")
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tmp_path_factory.mktemp("models") / "own"
-
-
-@pytest.fixture(scope="module")
 def stored(orthanc, tmp_path_factory):
     """Patient ID, and the UIDs of a chest CT, a CT without lungs and one that is not there."""
     from CovidLesionSegLogic.phantom import make_phantom
@@ -50,8 +45,8 @@ def stored(orthanc, tmp_path_factory):
     return patient, *uids, generate_uid()
 
 
-def run(models: Path, orthanc: Any, *arguments: object, password: str | None = None) -> Any:
-    env = environment(models) | {
+def run(batch_models: Path, orthanc: Any, *arguments: object, password: str | None = None) -> Any:
+    env = environment(batch_models) | {
         "COVIDLESIONSEG_DICOMWEB_USER": orthanc.user,
         "COVIDLESIONSEG_DICOMWEB_PASSWORD": password or orthanc.password,
     }
@@ -83,11 +78,11 @@ def assert_same_segments(orthanc: Any, study: str, written: Path, folder: Path) 
     assert back.StudyInstanceUID == study
 
 
-def test_studies_are_fetched_segmented_and_stored(models, orthanc, stored, tmp_path):
+def test_studies_are_fetched_segmented_and_stored(batch_models, orthanc, stored, tmp_path):
     _, chest, water, absent = stored
     out = tmp_path / "out"
     studies = [word for uid in (chest, water, absent) for word in ("--study", uid)]
-    done = run(models, orthanc, *studies, "--store", "-o", out, *QUICK)
+    done = run(batch_models, orthanc, *studies, "--store", "-o", out, *QUICK)
     assert done.returncode == 4, done.stderr
     assert statuses(out) == dict(sorted({chest: "done", water: "failed", absent: "failed"}.items()))
     reasons = {row["study"]: row["reason"] for row in summary(out)["rows"]}
@@ -103,35 +98,37 @@ def test_studies_are_fetched_segmented_and_stored(models, orthanc, stored, tmp_p
             assert b"Quxington" not in path.read_bytes()
     assert "Quxington" not in done.stdout + done.stderr
 
-    again = run(models, orthanc, "--study", chest, "--store", "-o", out, *QUICK)
+    again = run(batch_models, orthanc, "--study", chest, "--store", "-o", out, *QUICK)
     assert again.returncode == 0, again.stderr
     assert counts(out) == (0, 1, 0), "neither fetched nor stored again"
     assert series_of(orthanc, chest) == ["CT", "SEG"]
 
 
-def test_what_was_not_stored_is_stored_later(models, orthanc, stored, tmp_path):
+def test_what_was_not_stored_is_stored_later(batch_models, orthanc, stored, tmp_path):
     _, chest, _, _ = stored
     out = tmp_path / "out"
     formats = ("--no-report", "--format", "nii.gz,dicom-seg")
-    run(models, orthanc, "--study", chest, "-o", out, *formats)
+    run(batch_models, orthanc, "--study", chest, "-o", out, *formats)
     before = series_of(orthanc, chest)
-    run(models, orthanc, "--study", chest, "-o", out, *formats, "--store")
+    run(batch_models, orthanc, "--study", chest, "-o", out, *formats, "--store")
     assert counts(out) == (0, 1, 0)
     assert series_of(orthanc, chest) == sorted([*before, "SEG"])
 
 
-def test_a_query_lists_what_would_be_done(models, orthanc, stored, tmp_path):
+def test_a_query_lists_what_would_be_done(batch_models, orthanc, stored, tmp_path):
     patient, chest, water, _ = stored
     query = ("--query", f"PatientID={patient}")
-    done = run(models, orthanc, *query, "--list", "-o", tmp_path / "out")
+    done = run(batch_models, orthanc, *query, "--list", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert chest in done.stdout
     assert water in done.stdout
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wrong_password_ends_before_any_work(models, orthanc, stored, tmp_path):
-    done = run(models, orthanc, "--study", stored[1], "-o", tmp_path / "out", password="wrong")
+def test_a_wrong_password_ends_before_any_work(batch_models, orthanc, stored, tmp_path):
+    done = run(
+        batch_models, orthanc, "--study", stored[1], "-o", tmp_path / "out", password="wrong"
+    )
     assert done.returncode == 2
     assert "401" in done.stderr or "password" in done.stderr
     assert orthanc.password not in done.stderr
@@ -150,10 +147,10 @@ def test_a_wrong_password_ends_before_any_work(models, orthanc, stored, tmp_path
         ),
     ],
 )
-def test_options_that_do_not_fit_together_are_refused(models, tmp_path, arguments, said):
+def test_options_that_do_not_fit_together_are_refused(batch_models, tmp_path, arguments, said):
     command = batch_command(*arguments, "-o", tmp_path / "out")
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=environment(models)
+        command, capture_output=True, text=True, timeout=120, env=environment(batch_models)
     )
     assert done.returncode == 2
     assert said in done.stderr

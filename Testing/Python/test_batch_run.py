@@ -26,11 +26,6 @@ from dicom_writer import write_series
 QUICK = ("--no-report", "--format", "nii.gz")
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    return tmp_path_factory.mktemp("models") / "own"
-
-
 @pytest.fixture
 def table(tmp_path):
     folder = tmp_path / "in"
@@ -51,9 +46,9 @@ def counts(out: Path) -> tuple[int, int, int]:
     return told["done"], told["kept"], told["failed"]
 
 
-def test_every_study_gets_its_files_and_the_summary_tells_of_all(models, table, tmp_path):
+def test_every_study_gets_its_files_and_the_summary_tells_of_all(batch_models, table, tmp_path):
     out = tmp_path / "out"
-    done = run_batch(models, table, "-o", out)
+    done = run_batch(batch_models, table, "-o", out)
     assert done.returncode == 0, done.stderr
     assert statuses(out) == {"a": "done", "b": "done", "c": "done"}
     files = {p.name for p in (out / "a").iterdir()}
@@ -80,66 +75,68 @@ def test_every_study_gets_its_files_and_the_summary_tells_of_all(models, table, 
     assert "script" not in page.lower()
 
 
-def test_one_path_gives_what_segment_gives(models, table, tmp_path):
+def test_one_path_gives_what_segment_gives(batch_models, table, tmp_path):
     out = tmp_path / "out"
-    run_batch(models, table, "-o", out, *QUICK)
+    run_batch(batch_models, table, "-o", out, *QUICK)
     ct, lungs = table.parent / "b.nii.gz", table.parent / "lungs.nii.gz"
     command = [*batch_command(ct, "-o", tmp_path / "alone"), "--lungs", str(lungs), *QUICK]
     command[command.index("batch")] = "segment"
-    subprocess.run(command, env=environment(models), check=True, timeout=300, capture_output=True)
+    subprocess.run(
+        command, env=environment(batch_models), check=True, timeout=300, capture_output=True
+    )
     for name in ("b_labels.nii.gz", "b_lungs.nii.gz", "b_quantification.csv"):
         assert (out / "b" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
-def test_a_second_run_does_only_what_has_changed(models, table, tmp_path):
+def test_a_second_run_does_only_what_has_changed(batch_models, table, tmp_path):
     out = tmp_path / "out"
-    run_batch(models, table, "-o", out, *QUICK)
+    run_batch(batch_models, table, "-o", out, *QUICK)
     first = contents(out)
-    assert run_batch(models, table, "-o", out, *QUICK).returncode == 0
+    assert run_batch(batch_models, table, "-o", out, *QUICK).returncode == 0
     assert counts(out) == (0, 3, 0)
     assert contents(out) == first
 
     os.utime(table.parent / "a.nii.gz")  # touched, the same content: read, not segmented
     before = (out / "a" / "a_labels.nii.gz").stat().st_mtime_ns
-    run_batch(models, table, "-o", out, *QUICK)
+    run_batch(batch_models, table, "-o", out, *QUICK)
     assert counts(out) == (1, 2, 0)
     assert (out / "a" / "a_labels.nii.gz").stat().st_mtime_ns == before
-    run_batch(models, table, "-o", out, *QUICK)
+    run_batch(batch_models, table, "-o", out, *QUICK)
     assert counts(out) == (0, 3, 0)
 
     write_case(table.parent, "a", seed=9)
     (out / "b" / "b_lungs.nii.gz").unlink()
-    run_batch(models, table, "-o", out, *QUICK)
+    run_batch(batch_models, table, "-o", out, *QUICK)
     assert counts(out) == (2, 1, 0)
     assert (out / "a" / "a_labels.nii.gz").stat().st_mtime_ns != before
 
-    run_batch(models, table, "-o", out, *QUICK, "--threshold", "0.4")
+    run_batch(batch_models, table, "-o", out, *QUICK, "--threshold", "0.4")
     assert counts(out) == (3, 0, 0)
-    run_batch(models, table, "-o", out, *QUICK, "--threshold", "0.4", "--no-resume")
+    run_batch(batch_models, table, "-o", out, *QUICK, "--threshold", "0.4", "--no-resume")
     assert counts(out) == (3, 0, 0)
 
 
 def test_changed_weights_are_noticed(table, tmp_path):
     import tiny_model
 
-    models, out = tmp_path / "models", tmp_path / "out"
-    run_batch(models, table, "-o", out, *QUICK)
+    batch_models, out = tmp_path / "models", tmp_path / "out"
+    run_batch(batch_models, table, "-o", out, *QUICK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_model, "STEEPNESS", 1.0)
         network = tiny_model.coarse_refine
         patch.setattr(tiny_model, "coarse_refine", lambda n, gate: network(n, gate=gate, seed=1))
-        tiny_model.install_coarse_refine(models, patch, 2)
-    run_batch(models, table, "-o", out, *QUICK)
+        tiny_model.install_coarse_refine(batch_models, patch, 2)
+    run_batch(batch_models, table, "-o", out, *QUICK)
     assert counts(out) == (3, 0, 0)
 
 
-def test_a_bad_study_never_stops_the_rest(models, table, tmp_path):
+def test_a_bad_study_never_stops_the_rest(batch_models, table, tmp_path):
     folder, out = table.parent, tmp_path / "out"
     (folder / "cut.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:2000])
     (folder / "empty.nrrd").write_bytes(b"")
     with table.open("a", encoding="utf-8") as file:
         file.write("cut.nii.gz,lungs.nii.gz\nempty.nrrd,\nnowhere.mha,\na.nii.gz,empty.nrrd\n")
-    done = run_batch(models, table, "-o", out, *QUICK)
+    done = run_batch(batch_models, table, "-o", out, *QUICK)
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
     told = statuses(out)
@@ -156,7 +153,7 @@ def test_a_bad_study_never_stops_the_rest(models, table, tmp_path):
     assert not (out / "cut").exists()
 
 
-def test_dicom_of_two_patients_in_one_folder(models, tmp_path):
+def test_dicom_of_two_patients_in_one_folder(batch_models, tmp_path):
     root, out = tmp_path / "in", tmp_path / "out"
     for n, prefix in enumerate("ab"):
         write_series(
@@ -167,7 +164,7 @@ def test_dicom_of_two_patients_in_one_folder(models, tmp_path):
             series_uid=f"1.2.3.{n}.1",
             study_uid=f"1.2.3.{n}",
         )
-    done = run_batch(models, root, "-o", out, *QUICK)
+    done = run_batch(batch_models, root, "-o", out, *QUICK)
     # A box is no chest: the lungs may not be found, but both series are read apart.
     assert done.returncode in (0, 4), done.stderr
     assert len(statuses(out)) == 2
@@ -187,7 +184,7 @@ def test_dicom_of_two_patients_in_one_folder(models, tmp_path):
         (["{table}", "--workers", "0"], "at least 1"),
     ],
 )
-def test_a_wrong_request_ends_before_any_work(models, table, tmp_path, arguments, said):
+def test_a_wrong_request_ends_before_any_work(batch_models, table, tmp_path, arguments, said):
     out = tmp_path / "out"
     given = [text.format(table=table) for text in arguments]
     command = [*batch_command(*given, "-o", out)]
@@ -196,7 +193,7 @@ def test_a_wrong_request_ends_before_any_work(models, table, tmp_path, arguments
     if "--device" in given:
         del command[-2:]
     done = subprocess.run(
-        command, capture_output=True, text=True, env=environment(models), timeout=300
+        command, capture_output=True, text=True, env=environment(batch_models), timeout=300
     )
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
@@ -204,14 +201,14 @@ def test_a_wrong_request_ends_before_any_work(models, table, tmp_path, arguments
     assert not out.exists() or [p.name for p in out.iterdir() if p.is_dir()] in ([], [".batch"])
 
 
-def test_a_process_that_dies_costs_no_study(models, table, tmp_path):
+def test_a_process_that_dies_costs_no_study(batch_models, table, tmp_path):
     out = tmp_path / "out"
     process = subprocess.Popen(
         batch_command(table, "-o", out, *QUICK, "--workers", "2", "--progress", "json"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(models),
+        env=environment(batch_models),
     )
     killed = 0
     assert process.stdout is not None
@@ -231,14 +228,14 @@ def children(parent: int) -> list[int]:
     return [int(word) for word in listed.stdout.split()]
 
 
-def test_cancel_ends_with_130_and_the_next_run_goes_on(models, table, tmp_path):
+def test_cancel_ends_with_130_and_the_next_run_goes_on(batch_models, table, tmp_path):
     out = tmp_path / "out"
     process = subprocess.Popen(
         batch_command(table, "-o", out, *QUICK, "--progress", "json"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(models),
+        env=environment(batch_models),
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -250,17 +247,17 @@ def test_cancel_ends_with_130_and_the_next_run_goes_on(models, table, tmp_path):
     assert json.loads(rest.splitlines()[-1])["code"] == 130
     assert summary(out)["studies"] == 3
     assert summary(out)["done"] in (1, 2)
-    assert run_batch(models, table, "-o", out, *QUICK).returncode == 0
+    assert run_batch(batch_models, table, "-o", out, *QUICK).returncode == 0
     assert counts(out)[1] >= 1
 
 
-def test_killed_at_random_instants_it_ends_with_the_same_files(models, table, tmp_path):
+def test_killed_at_random_instants_it_ends_with_the_same_files(batch_models, table, tmp_path):
     folder = table.parent
     (folder / "empty.nrrd").write_bytes(b"")
     with table.open("a", encoding="utf-8") as file:
         file.write("empty.nrrd,\n")
     began = time.monotonic()
-    whole = run_batch(models, table, "-o", tmp_path / "whole", "--format", "nii.gz")
+    whole = run_batch(batch_models, table, "-o", tmp_path / "whole", "--format", "nii.gz")
     took = time.monotonic() - began
     assert whole.returncode == 4
     out = tmp_path / "killed"
@@ -270,7 +267,7 @@ def test_killed_at_random_instants_it_ends_with_the_same_files(models, table, tm
             batch_command(table, "-o", out, "--format", "nii.gz"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment(models),
+            env=environment(batch_models),
         )
         with_time = chance.uniform(0.3, 0.9) * took
         try:
@@ -280,19 +277,19 @@ def test_killed_at_random_instants_it_ends_with_the_same_files(models, table, tm
             process.wait()
         for folder in out.glob("[a-z]*/"):
             assert (folder / f"{folder.name}_batch.json").exists(), "half a study"
-    assert run_batch(models, table, "-o", out, "--format", "nii.gz").returncode == 4
+    assert run_batch(batch_models, table, "-o", out, "--format", "nii.gz").returncode == 4
     assert contents(out) == contents(tmp_path / "whole")
     assert [p.name for p in (out / ".batch").iterdir()] == ["claim.lock"]
 
 
-def test_pseudonymised_results_say_nothing_of_the_person(models, tmp_path):
+def test_pseudonymised_results_say_nothing_of_the_person(batch_models, tmp_path):
     folder, out = tmp_path / "Quxington_Jane", tmp_path / "out"
     folder.mkdir()
     table = write_table(folder, ["Quxington_1", "Quxington_2"])
     (folder / "Quxington_3.nrrd").write_bytes(b"")
     with table.open("a", encoding="utf-8") as file:
         file.write("Quxington_3.nrrd,\n")
-    done = run_batch(models, table, "-o", out, "--pseudonymise")
+    done = run_batch(batch_models, table, "-o", out, "--pseudonymise")
     assert done.returncode == 4, done.stderr
     assert all(name.startswith("study-") for name in statuses(out))
     for path in out.rglob("*"):
@@ -300,14 +297,14 @@ def test_pseudonymised_results_say_nothing_of_the_person(models, tmp_path):
         if path.is_file():
             assert b"Quxington" not in path.read_bytes(), path
     assert "Quxington" not in done.stdout
-    again = run_batch(models, table, "-o", out, "--pseudonymise")
+    again = run_batch(batch_models, table, "-o", out, "--pseudonymise")
     assert counts(out) == (0, 2, 1), again.stderr
     assert (tmp_path / "out.pseudonym-key").exists()
 
 
-def test_the_list_says_what_would_be_done_and_does_nothing(models, table, tmp_path):
+def test_the_list_says_what_would_be_done_and_does_nothing(batch_models, table, tmp_path):
     out = tmp_path / "out"
-    done = run_batch(models, table, "-o", out, "--list")
+    done = run_batch(batch_models, table, "-o", out, "--list")
     assert done.returncode == 0
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
         "to do  a",
@@ -317,8 +314,8 @@ def test_the_list_says_what_would_be_done_and_does_nothing(models, table, tmp_pa
     assert not out.exists()
 
 
-def test_progress_for_programs(models, table, tmp_path):
-    done = run_batch(models, table, "-o", tmp_path / "out", *QUICK, "--progress", "json")
+def test_progress_for_programs(batch_models, table, tmp_path):
+    done = run_batch(batch_models, table, "-o", tmp_path / "out", *QUICK, "--progress", "json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert events[-1]["event"] == "done"
     assert set(events[-1]["outputs"]) == {"summary_csv", "summary_json"}
@@ -328,12 +325,12 @@ def test_progress_for_programs(models, table, tmp_path):
     assert counted[-1] == 3
 
 
-def test_a_full_disk_ends_the_run_with_a_sentence(models, table, tmp_path):
+def test_a_full_disk_ends_the_run_with_a_sentence(batch_models, table, tmp_path):
     """A file stands where the results' hidden folder should be: nothing can be written."""
     out = tmp_path / "out"
     out.mkdir()
     (out / ".batch").write_text("")
-    done = run_batch(models, table, "-o", out, *QUICK)
+    done = run_batch(batch_models, table, "-o", out, *QUICK)
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
@@ -341,7 +338,7 @@ def test_a_full_disk_ends_the_run_with_a_sentence(models, table, tmp_path):
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_a_real_ct_among_others(shared_data, tmp_path, models):
+def test_a_real_ct_among_others(shared_data, tmp_path, batch_models):
     """Every eighth slice of P001, mixed with those of another patient, with the shipped model."""
     import shutil
 
@@ -356,7 +353,7 @@ def test_a_real_ct_among_others(shared_data, tmp_path, models):
         files = sorted((shared_data / "covid_ct_md" / patient).glob("*.dcm"), key=height)
         for number, file in enumerate(files[::8]):
             shutil.copy(file, root / f"{patient}{number}.dcm")
-    env = environment(models)
+    env = environment(batch_models)
     del env["COVIDLESIONSEG_MODELS"]
     command = batch_command(root, "-o", out, *QUICK)
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=500)
