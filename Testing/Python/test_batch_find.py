@@ -246,6 +246,7 @@ def test_the_results_are_not_looked_at(tree):
     results = tree / "results"
     volume(results / "scan" / "ct.nii.gz")
     assert len(find_studies([str(tree)], exclude=results).studies) == 3
+    assert len(find_studies([str(tree / "mr" / "..")], exclude=results).studies) == 3
     assert len(find_studies([str(tree)]).studies) == 4
 
 
