@@ -109,7 +109,6 @@ def is_current(record: Record | None, job: Job, known_content: str) -> bool:
     return (
         record is not None
         and job.settings.resume
-        and record.key == job.study.key
         and record.inputs.content == known_content
         and record.request == job.settings.requests()(job.study)
         and record.whole(job.results / job.study.name)
@@ -156,7 +155,7 @@ def write(segmented: Segmented) -> Record:
     try:
         if result is None:
             assert loaded.unchanged is not None  # the one reason for no result
-            record = replace(loaded.unchanged, inputs=loaded.inputs)
+            record = replace(loaded.unchanged, key=job.study.key, inputs=loaded.inputs)
             write_record(record, results.root / name)
             return record
         with results.staged(name) as folder:
@@ -201,14 +200,12 @@ def failure_text(error: BaseException, study: Study, *, pseudonymise: bool) -> s
 
 def discreet(text: str, study: Study, *, pseudonymise: bool) -> str:
     """A text on a study without the patient's name and, where asked for, without its paths."""
-    text = hide_names(text, study.name_words)
     if study.remote is not None:
         text = text.replace(str(study.path), f"study {study.remote.study_uid}")
-    if not pseudonymise or not text:
-        return text
-    for file in study.files:  # their names may hold blanks, at which hide_identity stops
-        text = text.replace(str(file), "...").replace(file.name, "...")
-    for path in (study.path, study.lungs, study.regions, *study.files[:1]):
-        if path is not None:
-            text = hide_identity(text, path)
-    return text
+    if pseudonymise and text:
+        for file in study.files:  # their names may hold blanks, at which hide_identity stops
+            text = text.replace(str(file), "...").replace(file.name, "...")
+        for path in (study.path, study.lungs, study.regions, *study.files[:1]):
+            if path is not None:
+                text = hide_identity(text, path)
+    return hide_names(text, study.name_words)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from CovidLesionSegLogic.batch.checksums import input_files, stamp
 from CovidLesionSegLogic.batch.find import Found
-from CovidLesionSegLogic.batch.naming import named
+from CovidLesionSegLogic.batch.naming import MARK_LENGTH, named
 from CovidLesionSegLogic.batch.outcome import FAILED, KEPT, Listener, Outcome
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.privacy import Pseudonyms, hide_identity, hide_names
@@ -164,6 +164,8 @@ def plan(
         return "" if record is None else record.key
 
     studies = named(found.studies, owner_of, pseudonyms)
+    names = {study.name for study in studies}
+    studies = [_moved(study, records, names) for study in studies]
     todo, kept = [], []
     for study in studies:
         record = records[study.name] if study.name in records else results.record(study.name)
@@ -180,6 +182,18 @@ def plan(
         else:
             todo.append(study)
     return Batch(settings, results, todo, kept, _discreet(found, settings))
+
+
+def _moved(study: Study, records: Mapping[str, Record | None], names: Collection[str]) -> Study:
+    """Under the name of results that were made of the very same files when these lay elsewhere.
+
+    Whoever does the study finds that they hold the same.
+    """
+    plain = study.name.removesuffix(f"-{study.key[:MARK_LENGTH]}")
+    record = records.get(plain)
+    if plain in names or study.name in records or record is None:
+        return study
+    return replace(study, name=plain) if _stamp(study) == record.inputs.stamp else study
 
 
 def _stamp(study: Study) -> str:

@@ -114,9 +114,11 @@ def _files_below(
             ) from error
         broken.append((Path(error.filename), error.strerror or str(error)))
 
+    left_out = None if exclude is None else exclude.resolve()
     for root, folders, names in os.walk(folder, onerror=refuse):
+        here = Path(root).resolve()  # either may be named by way of ".." or of a link
         folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and Path(root, name) != exclude
+            name for name in folders if not name.startswith(".") and here / name != left_out
         )
         found += [Path(root, name) for name in sorted(names) if not name.startswith(".")]
     return [file for file in found if _is_file(file, broken)]

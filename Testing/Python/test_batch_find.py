@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,21 @@ import pytest
 from dicom_writer import make_hu, write_series
 
 from CovidLesionSegLogic.batch.case_table import read_cases
+from CovidLesionSegLogic.batch.checksums import held, input_files, stamp
 from CovidLesionSegLogic.batch.find import find_studies
 from CovidLesionSegLogic.batch.naming import named
 from CovidLesionSegLogic.batch.outcome import FAILED, Listener, Outcome
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.privacy import Pseudonyms, hide_identity, hide_names
+from CovidLesionSegLogic.batch.process import Job, load, segment, write
+from CovidLesionSegLogic.batch.record import Record, write_record
 from CovidLesionSegLogic.batch.run import Batch, plan
 from CovidLesionSegLogic.batch.settings import Settings
 from CovidLesionSegLogic.batch.study import Study
 from CovidLesionSegLogic.batch.supply import Supply
 from CovidLesionSegLogic.ct import CTVolume, read_ct, write_image
 from CovidLesionSegLogic.ct.dicom_header import _words
+from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.errors import InputError, RequestError
 
 
@@ -141,6 +146,30 @@ def test_a_tilde_that_is_no_home_is_a_letter(tmp_path, monkeypatch, name):
     assert [s.path for s in find_studies(["cases.csv"]).studies] == [tmp_path / name]
 
 
+def test_results_of_a_folder_that_was_moved_are_found_again(tmp_path):
+    old, new, results = tmp_path / "old", tmp_path / "new", Results(tmp_path / "out")
+    volume(old / "a.nii.gz")
+
+    def planned() -> Batch:
+        return plan(find_studies([str(new if new.exists() else old)]), results, Settings())
+
+    with results.held():
+        (study,) = planned().todo
+        with results.staged(study.name) as folder:
+            inputs = replace(stamp(input_files(study)), content=held(study))
+            request = Settings().requests()(study)
+            write_record(Record(study.name, study.key, request, inputs, {}, {}), folder)
+        assert len(planned().kept) == 1
+        old.rename(new)
+        (moved,) = planned().todo
+        assert (moved.name, moved.path) == ("a", new / "a.nii.gz")
+        job = Job(moved, Settings(), results.root, lambda *_: None, Cancel())
+        write(segment(load(job), None))  # type: ignore[arg-type]  # nothing is segmented
+        assert len(planned().kept) == 1
+        volume(new / "b" / "a.nii.gz")
+        assert {s.name for s in planned().todo} == {"b_a"}
+
+
 class TestNameWords:
     """Wherever a DICOM study's path may show, its patient's name is known, to be taken out."""
 
@@ -167,7 +196,7 @@ class TestNameWords:
     @pytest.mark.parametrize("coded", [False, True])
     def test_internal_errors_do_not_tell_them(self, tmp_path, coded):
         """These come from libraries, with whatever they had in hand."""
-        files = tuple(tmp_path / "x" / f"Jane Roe {n}.dcm" for n in range(3))
+        files = tuple(tmp_path / "x" / f"Doe Jane {n}.dcm" for n in range(3))
         study = Study("x", files[0].parent, files=files, name_words=frozenset({"doe"}))
 
         class Fails:
@@ -217,6 +246,7 @@ def test_the_results_are_not_looked_at(tree):
     results = tree / "results"
     volume(results / "scan" / "ct.nii.gz")
     assert len(find_studies([str(tree)], exclude=results).studies) == 3
+    assert len(find_studies([str(tree / "mr" / "..")], exclude=results).studies) == 3
     assert len(find_studies([str(tree)]).studies) == 4
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -170,6 +172,57 @@ def test_results_that_vanish_are_not_begun_again_elsewhere(tmp_path):
 def test_only_errors_of_the_folder_are_told_as_such(tmp_path):
     with pytest.raises(BrokenPipeError), Results(tmp_path).held():
         raise BrokenPipeError  # whoever read our output is gone
+
+
+class Dead(BaseException):
+    """A process that was killed does nothing any more, not even to clean up."""
+
+
+@contextlib.contextmanager
+def killed_before(change: int):
+    """The process dies before its ``change``-th change of the file system."""
+    left = change
+
+    def deadly(real):
+        def call(*arguments, **options):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Dead
+            return real(*arguments, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("replace", "mkdir", "unlink", "rmdir"):
+            patch.setattr(os, name, deadly(getattr(os, name)))
+        with contextlib.suppress(Dead):
+            yield
+
+
+def test_killed_before_any_change_and_again_while_that_is_put_right(tmp_path):
+    """Whenever it is, one result is there, whole; what others put there stays; no litter stays."""
+    seen = set()
+    for first, second in itertools.product(range(16), range(0, 9, 2)):
+        results = Results(tmp_path / f"{first}-{second}")
+        folder = results.root / "CT"
+        with results.held():
+            put(results, "CT", "one")
+            (folder / "notes.txt").write_text("mine")
+            with killed_before(first):
+                put(results, "CT", "two")
+        with killed_before(second), results.held():
+            pass
+        with results.held():
+            assert [p.name for p in results.hidden.iterdir()] == ["claim.lock"]
+            record = results.record("CT")
+            assert record is not None
+            assert record.whole(folder)
+            texts = {p.name: p.read_text() for p in folder.iterdir()}
+            seen.add(texts["ct_labels.txt"])
+            assert sorted(texts) == ["CT_batch.json", "ct_labels.txt", "notes.txt"]
+            assert texts["notes.txt"] == "mine"
+    assert seen == {"one", "two"}
 
 
 def test_two_runs_do_not_share_a_folder(results, repository):
