@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -14,6 +15,7 @@ from CovidLesionSegLogic.batch.case_table import expanded, read_cases
 from CovidLesionSegLogic.batch.study import LeftOut, Study
 from CovidLesionSegLogic.ct.dicom_file import looks_like_dicom
 from CovidLesionSegLogic.ct.dicom_index import IndexedStudy, TreeIndex, index_tree, patient_words
+from CovidLesionSegLogic.ct.dicom_series import SeriesInfo
 from CovidLesionSegLogic.ct.formats import READABLE, SUFFIXES, study_name, suffix_of
 from CovidLesionSegLogic.errors import RequestError
 
@@ -56,7 +58,7 @@ def find_studies(
     InputError
         A folder or table cannot be opened.
     """
-    found, named = Found(), {str(expanded(text).absolute()) for text in inputs}
+    found, named = Found(), {os.path.normpath(expanded(text).absolute()) for text in inputs}
     cases: list[Study] = []
     for path in _expanded(inputs):
         if path.is_dir():
@@ -80,7 +82,7 @@ def find_studies(
 def _expanded(inputs: Sequence[str]) -> list[Path]:
     paths: dict[Path, None] = {}  # a set that keeps the order
     for text in inputs:
-        own = expanded(text).absolute()
+        own = Path(os.path.normpath(expanded(text).absolute()))
         # A name may itself hold brackets.
         there = [own] if own.exists() else map(Path, glob.glob(str(own), recursive=True))
         matched = sorted(there)
@@ -135,7 +137,7 @@ def _add_folder(found: Found, root: Path, exclude: Path | None, progress: Progre
     _add_broken(found, root, index, names)
     if index.others:
         found.left_out.append(
-            LeftOut("file", f"{index.others} below {root}", "neither DICOM nor a volume")
+            LeftOut("files", f"{index.others} below {root}", "neither DICOM nor a volume")
         )
 
 
@@ -170,8 +172,14 @@ def _dicom_study(study: IndexedStudy, root: Path, names: frozenset[str], *, alon
         path=study.folder,
         files=study.files,
         series_uid=study.series[0].uid,
+        about=_about(study.series[0]),
         name_words=study.name_words | _in_path(names, study.folder),
     )
+
+
+def _about(series: SeriesInfo) -> str:
+    apart = f", {series.spacing[2]:g} mm apart" if series.spacing is not None else ""
+    return f"'{series.description}', {series.slices} slices{apart}"
 
 
 def _in_path(names: frozenset[str], path: Path) -> frozenset[str]:

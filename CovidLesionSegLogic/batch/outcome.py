@@ -8,8 +8,8 @@ from typing import Protocol
 from CovidLesionSegLogic.batch.record import Record
 from CovidLesionSegLogic.batch.study import Study
 
-DONE, KEPT, FAILED = "done", "kept", "failed"
-"""Finished in this run; finished before and still valid; not to be had."""
+DONE, KEPT, FAILED, WAITING = "done", "kept", "failed", "not done"
+"""Finished in this run; finished before and still valid; not to be had; not come to its end."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Outcome:
     Parameters
     ----------
     status
-        :data:`DONE`, :data:`KEPT` or :data:`FAILED`.
+        :data:`DONE`, :data:`KEPT`, :data:`FAILED` or :data:`WAITING`.
     record
         Of the results, where there are.
     reason

@@ -15,6 +15,7 @@ from CovidLesionSegLogic.batch.record import Record, numbers_of, write_record
 from CovidLesionSegLogic.batch.settings import Settings, StopBatchError
 from CovidLesionSegLogic.batch.study import Study
 from CovidLesionSegLogic.ct import read_ct
+from CovidLesionSegLogic.ct.dicom_index import index_tree
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.errors import InputError, RequestError
@@ -84,6 +85,8 @@ def load(job: Job) -> Loaded:
         job.cancel.check()
         job.progress(stage, done, total)
 
+    if study.path.is_dir() and not study.files and not study.series_uid:
+        _check_one_study(study.path)
     ct = read_ct(
         study.path,
         series_uid=study.series_uid,
@@ -102,6 +105,17 @@ def load(job: Job) -> Loaded:
         ct = replace(ct, name=study.name)
     job.cancel.check()
     return Loaded(job, ct, options, inputs, time.monotonic() - began)
+
+
+def _check_one_study(folder: Path) -> None:
+    """A folder that a table names is one study; InputError where it holds CTs of several."""
+    chosen = [one.series[0] for one in index_tree(folder).studies if one.files]
+    if len(chosen) > 1:
+        uids = "; ".join(f"{one.uid} ({one.slices} slices)" for one in chosen[:4])
+        raise InputError(
+            f"{folder} holds CTs of {len(chosen)} studies: name the series in the table's column "
+            f"'series' ({uids}{'; ...' if len(chosen) > 4 else ''})."
+        )
 
 
 def is_current(record: Record | None, job: Job, known_content: str) -> bool:

@@ -99,6 +99,9 @@ def numbers_of(result: SegmentationResult) -> dict[str, Any]:
     q = result.quantification
     gate = result.gate
     return {
+        # Not there where the results are to say nothing of the person.
+        "study_uid": result.ct.source.get("study_uid"),
+        "series_uid": result.ct.source.get("series_uid"),
         "model": result.provenance["model"]["name"],
         "slices": len(q.slices),
         "slices_with_lesion": len(q.slices_with_lesion),

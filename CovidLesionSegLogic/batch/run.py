@@ -13,7 +13,7 @@ from typing import Protocol
 from CovidLesionSegLogic.batch.checksums import input_files, stamp
 from CovidLesionSegLogic.batch.find import Found
 from CovidLesionSegLogic.batch.naming import MARK_LENGTH, named
-from CovidLesionSegLogic.batch.outcome import FAILED, KEPT, Listener, Outcome
+from CovidLesionSegLogic.batch.outcome import FAILED, KEPT, WAITING, Listener, Outcome
 from CovidLesionSegLogic.batch.place import Results
 from CovidLesionSegLogic.batch.privacy import Pseudonyms, hide_identity, hide_names
 from CovidLesionSegLogic.batch.process import discreet
@@ -86,16 +86,19 @@ class Batch:
         root = self.results.root
         try:
             root.stat()  # one that is gone is not to be made again
+            ended = {outcome.study.name for outcome in self.told}
+            waiting = [Outcome(s, WAITING) for s in self.todo if s.name not in ended]
+            outcomes = [*self.told, *waiting]
             return write_summary(
-                root,
-                self.told,
-                self.left_out,
-                self.settings,
-                planned=self.planned,
-                report=self.settings.report,
+                root, outcomes, self.left_out, self.settings, report=self.settings.report
             )
         except OSError as error:
             raise write_error(root, error) from error
+
+    @property
+    def waiting(self) -> int:
+        """Number of studies that have not come to their end."""
+        return self.planned - len(self.told)
 
     @property
     def failed(self) -> int:

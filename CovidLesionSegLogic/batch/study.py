@@ -45,6 +45,8 @@ class Study:
         Words of the patient's name, to be kept out of texts; they are never written.
     remote
         Its place in an image archive; ``path`` is the folder that it is fetched into.
+    about
+        What a person tells the series by: its description and slice spacing.
     code
         Stands for the identity where that must not show.
     """
@@ -58,6 +60,7 @@ class Study:
     region_names: str | None = None
     name_words: frozenset[str] = frozenset()
     remote: Remote | None = None
+    about: str = ""
     code: str = ""
     study_uid: str = ""
 

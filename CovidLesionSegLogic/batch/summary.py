@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from CovidLesionSegLogic import __version__
-from CovidLesionSegLogic.batch.outcome import DONE, FAILED, KEPT, Outcome
+from CovidLesionSegLogic.batch.outcome import DONE, FAILED, KEPT, WAITING, Outcome
+from CovidLesionSegLogic.batch.privacy import hide_names
 from CovidLesionSegLogic.batch.settings import Settings
-from CovidLesionSegLogic.batch.study import LeftOut
+from CovidLesionSegLogic.batch.study import LeftOut, Study
 from CovidLesionSegLogic.batch.summary_page import summary_html
 from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.quantify.export import safe_cell
 
 FORMAT = "CovidLesionSeg batch summary"
+_COUNTED = {"done": DONE, "kept": KEPT, "failed": FAILED, "not_done": WAITING}
 FILES = ("summary.csv", "summary.json", "summary.html")
 
 
@@ -28,22 +30,19 @@ def write_summary(
     left_out: Sequence[LeftOut],
     settings: Settings,
     *,
-    planned: int,
     report: bool = True,
 ) -> dict[str, Path]:
     """Write the summary into the results folder, each file whole or not at all.
 
     The rows are in the order of the studies' names and hold nothing that differs between two runs
-    of the same studies but the seconds.
+    of the same studies but the seconds; the page has the date.
 
     Parameters
     ----------
     outcomes
-        Of the studies that have come to their end.
+        Of all studies of the run, those that wait included.
     left_out
         What was found and not segmented.
-    planned
-        Number of studies of the run, those that have not come to their end included.
     report
         Write the page too.
     """
@@ -55,8 +54,8 @@ def write_summary(
         "format_version": 1,
         "software": __version__,
         "settings": settings.to_dict(),
-        "studies": planned,
-        **{status: sum(o.status == status for o in ordered) for status in (DONE, KEPT, FAILED)},
+        "studies": len(ordered),
+        **{key: sum(o.status == status for o in ordered) for key, status in _COUNTED.items()},
         "rows": [{**row, **_more(o)} for row, o in zip(rows, ordered, strict=True)],
         "left_out": [asdict(one) for one in left_out],
     }
@@ -65,7 +64,7 @@ def write_summary(
         "summary.json": json.dumps(data, indent=1, allow_nan=False) + "\n",
     }
     if report:
-        texts["summary.html"] = summary_html(ordered, left_out, classes, planned=planned)
+        texts["summary.html"] = summary_html(ordered, left_out, classes)
     for name, text in texts.items():
         with atomic_path(root / name) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
@@ -86,8 +85,11 @@ def row_of(outcome: Outcome, classes: Sequence[str]) -> dict[str, Any]:
     found = {c["name"]: c for c in _classes(outcome)}
     row: dict[str, Any] = {
         "study": outcome.study.name,
-        "status": "failed" if outcome.status == FAILED else "done",
+        "status": "done" if outcome.status == KEPT else outcome.status,
         "reason": outcome.reason,
+        "input": _input(outcome.study),
+        "study_uid": numbers.get("study_uid"),
+        "series_uid": numbers.get("series_uid") or _series(outcome.study),
         "model": numbers.get("model"),
         "slices": numbers.get("slices"),
         "slices_with_lesion": numbers.get("slices_with_lesion"),
@@ -106,6 +108,18 @@ def row_of(outcome: Outcome, classes: Sequence[str]) -> dict[str, Any]:
         "warnings": len(numbers["warnings"]) if numbers else None,
         "seconds": None if record is None else round(record.seconds, 1),
     }
+
+
+def _input(study: Study) -> str | None:
+    """Where the study came from, None where that must not show."""
+    if study.code:
+        return None
+    place = str(study.path) if study.remote is None else study.remote.address
+    return hide_names(place, study.name_words)
+
+
+def _series(study: Study) -> str | None:
+    return None if study.code else study.series_uid
 
 
 def _more(outcome: Outcome) -> dict[str, Any]:

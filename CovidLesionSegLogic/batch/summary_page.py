@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from CovidLesionSegLogic.batch.outcome import FAILED, Outcome
+from CovidLesionSegLogic import __version__
+from CovidLesionSegLogic.batch.outcome import FAILED, WAITING, Outcome
 from CovidLesionSegLogic.batch.study import LeftOut
 from CovidLesionSegLogic.report.style import CSS
 from CovidLesionSegLogic.report.subject import DISCLAIMER
@@ -17,7 +19,7 @@ POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inli
 MOST_LEFT_OUT = 200
 _CSS = """
 .batch td, .batch th { vertical-align: middle; }
-.batch td.picture { width: 17rem; padding: 0.2rem; }
+ width: 17rem; padding: 0.2rem; }
 .batch img { width: 16.5rem; height: auto; display: block; border-radius: 0.2rem; }
 .failed { color: #b3261e; } @media (prefers-color-scheme: dark) { .failed { color: #ff8a80; } }
 """
@@ -27,15 +29,14 @@ def summary_html(
     outcomes: Sequence[Outcome],
     left_out: Sequence[LeftOut],
     classes: Sequence[str],
-    *,
-    planned: int,
 ) -> str:
     """The page as HTML text. Pictures and reports are those in the studies' folders beside it."""
     done = [o for o in outcomes if o.record is not None]
     failed = [o for o in outcomes if o.status == FAILED]
-    missing = planned - len(outcomes)
+    missing = sum(o.status == WAITING for o in outcomes)
+    models = sorted({_numbers(o)["model"] for o in done})
     figures = [
-        ("Studies", str(planned)),
+        ("Studies", str(len(outcomes))),
         ("Done", str(len(done))),
         ("Failed", str(len(failed))),
         *([("Still to do", str(missing))] if missing else []),
@@ -49,6 +50,8 @@ def summary_html(
         '<meta name="referrer" content="no-referrer">'
         f"<title>CovidLesionSeg summary</title><style>{CSS}{_CSS}</style></head><body>"
         f'<header><p class="disclaimer">{escape(DISCLAIMER)}</p><h1>Summary of the studies</h1>'
+        f'<p class="soft">{_text(", ".join(models))}{", " if models else ""}'
+        f"CovidLesionSeg {__version__}, {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}</p>"
         f'</header><main><dl class="figures">{cards}</dl>'
         f"{_failed(failed)}{_table(done, classes)}{_left_out(left_out)}</main>"
         f'<footer><p class="soft">{escape(DISCLAIMER)}.</p></footer></body></html>\n'
@@ -117,7 +120,8 @@ def _row(outcome: Outcome, classes: Sequence[str], *, gated: bool, scored: bool)
         cells.append({True: "signs", False: "no signs", None: NOTHING}[numbers["infected"]])
     warnings = numbers["warnings"]
     shown = "".join(f"<li>{_text(one)}</li>" for one in warnings)
-    what = f"<details><summary>{len(warnings)}</summary><ul>{shown}</ul></details>"
+    count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    what = f"<details><summary>{count}</summary><ul>{shown}</ul></details>"
     cells.append(what if warnings else NOTHING)
     name = _link(outcome, "report", f"<bdi>{_text(outcome.study.name)}</bdi>")
     picture = _link(outcome, "overview", _image(outcome))
@@ -161,6 +165,6 @@ def _left_out(left_out: Sequence[LeftOut]) -> str:
     more = len(left_out) - MOST_LEFT_OUT
     rest = f"<p>... and {more} more in summary.json.</p>" if more > 0 else ""
     return (
-        f"<h2>Left out</h2><details><summary>{len(left_out)}</summary>"
+        f"<h2>Left out</h2><details><summary>{len(left_out)} entries</summary>"
         f'<table class="facts">{items}</table>{rest}</details>'
     )

@@ -16,11 +16,12 @@ from CovidLesionSegLogic.cli.parsing import Parser, add_compute_options, add_out
 from CovidLesionSegLogic.cli.progress import Reporter
 from CovidLesionSegLogic.cli.request import requested_formats, requested_options
 from CovidLesionSegLogic.cli.signals import cancel_on_signals
-from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.errors import CancelledError, RequestError
 
 if TYPE_CHECKING:
     from CovidLesionSegLogic.batch.find import Found
     from CovidLesionSegLogic.batch.outcome import Listener
+    from CovidLesionSegLogic.batch.place import Results
     from CovidLesionSegLogic.batch.privacy import Pseudonyms
     from CovidLesionSegLogic.batch.run import Batch, Runner
     from CovidLesionSegLogic.batch.settings import Settings
@@ -131,6 +132,7 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
             tell_list(plan(found, results, settings, pseudonyms(args)), reporter)
             return 0
         with results.held():
+            check_kind_of_names(results, settings)
             batch = plan(found, results, settings, pseudonyms(args))
             remove_leftovers(results, batch.todo)
             tell_plan(batch, reporter)
@@ -139,6 +141,12 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
                 outputs = batch.run(
                     lambda keeper: runner(args, batch, keeper, cancel), told, exchange
                 )
+            except CancelledError as error:
+                ended = batch.planned - batch.waiting
+                raise CancelledError(
+                    f"Cancelled: {ended} of {batch.planned} studies have come to their end; the "
+                    "same command goes on from here."
+                ) from error
             finally:
                 told.close()
         reporter.done(outputs)
@@ -186,6 +194,18 @@ def find(args: argparse.Namespace, reporter: Reporter, cancel: Cancel) -> Found:
         reporter.progress(stage, done, total)
 
     return find_studies(args.inputs, exclude=args.output, progress=progress)
+
+
+def check_kind_of_names(results: Results, settings: Settings) -> None:
+    """Results hold codes or names, never both; RequestError where they have the others."""
+    mark = results.hidden / "pseudonymised"
+    if mark.exists() and not settings.pseudonymise:
+        raise RequestError(
+            f"{results.root} holds pseudonymised results: add --pseudonymise or choose another "
+            "folder."
+        )
+    if settings.pseudonymise:
+        mark.touch()
 
 
 def pseudonyms(args: argparse.Namespace) -> Pseudonyms | None:

@@ -22,10 +22,9 @@ def tell_plan(batch: Batch, reporter: Reporter) -> None:
 
 def tell_list(batch: Batch, reporter: Reporter) -> None:
     """Every study and everything that is left out, a line each."""
-    for study in sorted(
-        [*batch.todo, *(o.study for o in batch.kept)], key=lambda s: s.name.casefold()
-    ):
-        done = any(o.study is study for o in batch.kept)
+    kept = [outcome.study for outcome in batch.kept]
+    for study in sorted([*batch.todo, *kept], key=lambda s: s.name.casefold()):
+        done = any(one is study for one in kept)
         where = "" if batch.settings.pseudonymise else f": {_place(study)}"
         reporter.line(f"{'done' if done else 'to do'}  {study.name}{where}")
     for one in batch.left_out:
@@ -36,8 +35,12 @@ def tell_list(batch: Batch, reporter: Reporter) -> None:
 def _place(study: Study) -> str:
     from CovidLesionSegLogic.batch.privacy import hide_names
 
-    files = f" ({len(study.files)} files)" if study.files else ""
-    return hide_names(f"{study.path}{files}", study.name_words)
+    about = [study.about] if study.about else []
+    about += [f"{len(study.files)} files"] if study.files else []
+    about += [f"series {study.series_uid}"] if study.series_uid else []
+    details = f" ({', '.join(about)})" if about else ""
+    place = str(study.path) if study.remote is None else study.remote.address
+    return hide_names(place + details, study.name_words)
 
 
 class Told:
@@ -66,8 +69,10 @@ class Told:
         elif record is not None:
             numbers = record.numbers
             text = f"{volume(numbers['total_ml'])} mL, {percent(numbers['total_percent'])} of lung"
+            text += f", {record.seconds:.0f} s"
         if outcome.status != KEPT:
-            self._reporter.study(outcome.study.name, outcome.status, text)
+            number = f"[{self._ended}/{self._batch.planned}]"
+            self._reporter.study(outcome.study.name, outcome.status, text, number)
         self._tell()
 
     def close(self) -> None:

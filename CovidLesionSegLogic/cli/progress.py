@@ -23,8 +23,8 @@ class Reporter(Protocol):
     ) -> None:
         """``done`` of ``total`` steps of ``stage``; ``at`` says where steps in hand are."""
 
-    def study(self, name: str, status: str, text: str) -> None:
-        """One of several studies has come to its end."""
+    def study(self, name: str, status: str, text: str, number: str) -> None:
+        """One of several studies has come to its end, as the "[3/12]" of all."""
 
     def warning(self, message: str) -> None:
         """Something the user should know."""
@@ -72,9 +72,9 @@ class TextReporter:
             if at is not None:
                 self._bar.set_postfix_str(", ".join(f"{n}: {_in_words(w)}" for n, w in at.items()))
 
-    def study(self, name: str, status: str, text: str) -> None:
+    def study(self, name: str, status: str, text: str, number: str) -> None:
         """A line above the bar."""
-        line = f"{name}: {text}" if status != "failed" else f"{name}: FAILED: {text}"
+        line = f"{number} {name}: {'FAILED: ' if status == 'failed' else ''}{text}"
         if self._bar is None:
             print(line, flush=True)
             return
@@ -132,7 +132,7 @@ class JsonReporter:
         more = {} if at is None else {"at": {name: list(where) for name, where in at.items()}}
         self._send(event="progress", stage=stage, done=done, total=total, **more)
 
-    def study(self, name: str, status: str, text: str) -> None:
+    def study(self, name: str, status: str, text: str, number: str) -> None:
         """``{"event": "study", "name": ..., "status": "done" or "failed", "text": ...}``."""
         self._send(event="study", name=name, status=status, text=text)
 

@@ -369,3 +369,45 @@ def read_ct_labels(path: Path) -> np.ndarray:
     import SimpleITK as sitk
 
     return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def test_what_was_not_done_is_said(batch_models, table, tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        batch_command(table, "-o", out, *QUICK, "--progress", "json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(batch_models),
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line).get("at"):
+            process.send_signal(signal.SIGTERM)
+            break
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in errors
+    rows = summary(out)["rows"]
+    assert [row["study"] for row in rows] == ["a", "b", "c"]
+    assert "not done" in {row["status"] for row in rows}
+    assert {Path(row["input"]).name for row in rows} == {"a.nii.gz", "b.nii.gz", "c.nii.gz"}
+
+
+def test_codes_and_names_do_not_mix(batch_models, table, tmp_path):
+    out = tmp_path / "out"
+    run_batch(batch_models, table, "-o", out, *QUICK, "--pseudonymise")
+    done = run_batch(batch_models, table, "-o", out, *QUICK)
+    assert done.returncode == 2
+    assert "holds pseudonymised results" in done.stderr
+
+
+def test_a_folder_of_two_studies_needs_a_series_in_a_table(tmp_path):
+    from CovidLesionSegLogic.batch import process
+    from CovidLesionSegLogic.errors import InputError
+
+    for n in range(2):
+        uids = {"series_uid": f"1.2.3.{n}.1", "study_uid": f"1.2.3.{n}"}
+        write_series(tmp_path, small_ct(n), prefix=f"p{n}", **uids)
+    with pytest.raises(InputError, match=r"CTs of 2 studies.*1\.2\.3\.0\.1"):
+        process._check_one_study(tmp_path)
