@@ -63,7 +63,7 @@ def test_every_study_gets_its_files_and_the_summary_tells_of_all(batch_models, t
         "a_batch.json",
     }
     rows = (out / "summary.csv").read_text().splitlines()
-    assert rows[0].startswith("study,status,reason,model,slices,")
+    assert rows[0].startswith("study,status,reason,input,study_uid,")
     assert len(rows) == 4
     measured = json.loads((out / "a" / "a_quantification.json").read_text())
     row = summary(out)["rows"][0]
