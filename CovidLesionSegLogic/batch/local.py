@@ -96,8 +96,7 @@ class LocalRun:
             while self._busy():
                 for outcome in supply.failed():
                     self._listener.outcome(outcome)
-                for place in self._places:
-                    self._feed(place)
+                self._feed()
                 self._hear()
                 if self._stop is not None:
                     raise self._stop
@@ -137,15 +136,17 @@ class LocalRun:
         child = Child(share, lambda child, data: self._events.put((child, data)))
         self._places.append(_Place(child, share))
 
-    def _feed(self, place: _Place) -> None:
-        while len(place.studies) < IN_HAND and not place.alone:
+    def _feed(self) -> None:
+        """Hand out what there is, always to the process that has least in hand."""
+        while free := [p for p in self._places if len(p.studies) < IN_HAND and not p.alone]:
             study = self._supply.take()
             if study is None:
                 break
-            self._hand(place, study)
-        if self._suspects and self._supply.ended and not place.studies:
-            place.alone = True
-            self._hand(place, self._suspects.popleft())
+            self._hand(min(free, key=lambda place: len(place.studies)), study)
+        for place in self._places:
+            if self._suspects and self._supply.ended and not place.studies:
+                place.alone = True
+                self._hand(place, self._suspects.popleft())
 
     def _hand(self, place: _Place, study: Study) -> None:
         options = replace(self._settings.options, device=place.share.device)

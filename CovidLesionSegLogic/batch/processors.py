@@ -27,8 +27,8 @@ def shares(workers: int, device: str, gpus: int, cpus: int | None = None) -> lis
     Parameters
     ----------
     workers
-        Number of processes; 0: one per GPU that is used, one in all on the CPU, which is as fast
-        as several there and takes the least memory.
+        Number of processes; 0: one per GPU that is used, one in all on the CPU, where a second one
+        takes its memory again and saves a tenth of the time (docs/batch.md).
     device
         As the user asked: "auto", "cpu", "cuda", "cuda:N" or "mps".
     gpus
