@@ -385,7 +385,12 @@ def test_schedules(plan):
 
 
 def test_shipped_plans_have_the_papers_rows():
-    for name, folds in (("coarse-refine", 5), ("coarse-refine-short", 1)):
+    levers = {"ours-resnet50-imagenet", "ours-given-encoder"}
+    shipped = (
+        ("coarse-refine", 5, levers),
+        ("coarse-refine-short", 1, {*levers, "ours-hybrid-only"}),
+    )
+    for name, folds, extra in shipped:
         plan = find_plan(name)
         assert len(plan.folds) == folds
         assert [row.label for row in plan.tables["T4"]] == ["U-Net", "U-Net++", "Ours"]
@@ -396,8 +401,7 @@ def test_shipped_plans_have_the_papers_rows():
             for r in seventh
         ]
         assert switches == [(False, False, 1), (True, False, 1), (True, True, 1), (True, True, 3)]
-        extra = {run for run in plan.runs if plan.is_extra(run)}
-        assert extra == {"ours-resnet50-imagenet", "ours-given-encoder"}
+        assert {run for run in plan.runs if plan.is_extra(run)} == extra
 
 
 @pytest.mark.parametrize(
