@@ -101,6 +101,18 @@ class CoarseRefineNet(SegmentationNetwork):
 
     def decode(self, features: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
         """What ``forward`` returns, from the encoder's features of an image of ``size``."""
+        maps = {"coarse": resize_to(self._coarse(features), size)}
+        if self.refinement is not None:
+            maps["final"] = maps["coarse"] + self.refinement(maps["coarse"])
+        return maps
+
+    def coarse(self, *features: Tensor) -> Tensor:
+        """Coarse logits (B, n_classes, H, W) from the encoder's features, finest first."""
+        finest, stride = features[0], self.strides[0]
+        size = (stride * finest.shape[-2], stride * finest.shape[-1])
+        return resize_to(self._coarse(features), size)
+
+    def _coarse(self, features: Sequence[Tensor]) -> Tensor:
         deepest, *finer = (
             reduce(f) for reduce, f in zip(self.reduce, features[:0:-1], strict=True)
         )
@@ -108,10 +120,8 @@ class CoarseRefineNet(SegmentationNetwork):
         y = self.decoder[0](y)
         for stage, feature in zip(list(self.decoder)[1:], finer, strict=True):
             y = stage(torch.cat([resize_like(y, feature), feature], dim=1))
-        maps = {"coarse": resize_to(self.head(y), size)}
-        if self.refinement is not None:
-            maps["final"] = maps["coarse"] + self.refinement(maps["coarse"])
-        return maps
+        logits: Tensor = self.head(y)
+        return logits
 
     def gate_logits(self, features: Sequence[Tensor]) -> Tensor:
         """(B, 2), without and with lesion; ValueError where the network has no gate."""

@@ -9,7 +9,7 @@ from torch import nn
 from CovidLesionSegLogic.networks import build_network
 from CovidLesionSegLogic.networks.aspp import ASPP, FILTERS, RATES
 from CovidLesionSegLogic.networks.coarse_refine import last_map
-from CovidLesionSegLogic.networks.refinement import STAGES, Refinement
+from CovidLesionSegLogic.networks.refinement import HALO, STAGES, Refinement
 
 # The rows of Table 7 that differ by their modules.
 TABLE_7 = [
@@ -280,3 +280,23 @@ def test_a_coarse_network_s_weights_fit_the_whole_one():
     left = whole.load_state_dict(coarse.state_dict(), strict=False)
     assert not left.unexpected_keys
     assert {k.split(".")[0] for k in left.missing_keys} == {"refinement"}
+
+
+def test_refinement_of_a_tile_is_that_of_the_whole(network):
+    coarse = torch.randn(2, 2, 96, 128, generator=torch.Generator().manual_seed(3))
+    refinement = network.refinement
+    half = HALO // 2
+    with torch.inference_mode():
+        whole, context = refinement(coarse), refinement.context(coarse)
+        for row, column, height, width in ((6, 6, 16, 16), (74, 106, 16, 16), (30, 52, 24, 32)):
+            tile = slice(row, row + height), slice(column, column + width)
+            around = tuple(slice(s.start - half, s.stop + half) for s in tile)
+            context_around = tuple(slice(s.start // 2 - half, s.stop // 2 + half) for s in tile)
+            residual = refinement.detail(context[(..., *context_around)], coarse[(..., *around)])
+            torch.testing.assert_close(residual, whole[(..., *tile)], rtol=1e-4, atol=1e-4)
+
+
+def test_coarse_logits_are_those_of_the_whole_network(network, images):
+    with torch.inference_mode():
+        maps = network(images)
+        torch.testing.assert_close(network.coarse(*network.encode(images)), maps["coarse"])
