@@ -20,7 +20,7 @@ from CovidLesionSegLogic.assess.slice_request import SliceRequest
 from CovidLesionSegLogic.assess.slices import to_grey
 from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.learn.folder import listed, patient_rule
-from CovidLesionSegLogic.models import LesionClass, load_network
+from CovidLesionSegLogic.models import LesionClass, load_fast_network
 from CovidLesionSegLogic.outputs import staged_folder
 from CovidLesionSegLogic.pipeline.labelling import label_slice
 from CovidLesionSegLogic.quantify.export import write_json
@@ -119,7 +119,7 @@ def evaluate_classes(
         request.checked(done, len(pairs))
         masks.read(pair)
     request.checked(len(pairs), len(pairs))
-    network = load_network(card, request.device)
+    network = load_fast_network(card, request.device)
     judges = _Judges(classes)
     curves = ClassCurves(judges.names)
     rows: list[dict[str, Any]] = []

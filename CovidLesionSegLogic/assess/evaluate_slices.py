@@ -21,7 +21,7 @@ from CovidLesionSegLogic.assess.slices import THRESHOLDS, SliceScores, score_sli
 from CovidLesionSegLogic.assess.volumes import dice as mask_dice
 from CovidLesionSegLogic.engine import Cancel, Progress, choose_device, no_progress
 from CovidLesionSegLogic.errors import RequestError
-from CovidLesionSegLogic.models import DEFAULT_MODEL, get_card, load_network
+from CovidLesionSegLogic.models import DEFAULT_MODEL, get_card, load_fast_network
 from CovidLesionSegLogic.outputs import staged_folder
 from CovidLesionSegLogic.pipeline.labelling import label_slice
 from CovidLesionSegLogic.quantify.export import write_json
@@ -131,7 +131,7 @@ def _evaluate_refnet(request: SliceRequest, output: Path) -> dict[str, Any]:
     card, cancel = request.card, request.cancel
     pairs = find_pairs(request.images, request.masks)
     check_pairs(pairs, request.checked)
-    network = load_network(card, request.device)
+    network = load_fast_network(card, request.device)
     several = len(card.classes) > 1
     scores: list[SliceScores] = []
     rows: list[dict[str, Any]] = []

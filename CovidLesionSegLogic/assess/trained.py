@@ -23,7 +23,7 @@ from CovidLesionSegLogic.assess.trained_classes import (
 from CovidLesionSegLogic.engine import Cancel, Progress, no_progress
 from CovidLesionSegLogic.learn.own import TrainOptions, train_own
 from CovidLesionSegLogic.learn.sources import Slice
-from CovidLesionSegLogic.models import ModelCard, load_network
+from CovidLesionSegLogic.models import ModelCard, load_fast_network
 
 logger = logging.getLogger(__name__)
 PER_PATIENT = "validation patients, figures of the published protocol, mean over patients"
@@ -77,7 +77,7 @@ def measure_slices(
     something; on slices without lesion the share of marked pixels is taken.
     """
     cancel = cancel or Cancel()
-    network = load_network(card, device)
+    network = load_fast_network(card, device)
     threshold = card.classes[0].threshold
     rows: dict[str, dict[str, list[float]]] = {}
     for done, item in enumerate(slices):

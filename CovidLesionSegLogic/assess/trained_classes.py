@@ -16,7 +16,7 @@ from CovidLesionSegLogic.assess.ratios import patient_indices, ratio_interval, s
 from CovidLesionSegLogic.assess.slice_maps import ANY_LESION, class_maps
 from CovidLesionSegLogic.engine import Cancel, Progress, no_progress
 from CovidLesionSegLogic.learn.sources import UNKNOWN_CLASS, Slice
-from CovidLesionSegLogic.models import GateSpec, ModelCard, load_network
+from CovidLesionSegLogic.models import GateSpec, ModelCard, load_fast_network
 from CovidLesionSegLogic.pipeline.labelling import label_slice
 
 BY_CLASS = "validation patients, pixels pooled by patient, mean over those who have the class"
@@ -45,7 +45,7 @@ def measure_classes(
         Their masks hold 1 to n in the order of the card's classes, 0 and ``UNKNOWN_CLASS``.
     """
     cancel = cancel or Cancel()
-    network = load_network(card, device)
+    network = load_fast_network(card, device)
     names = [c.name for c in card.classes]
     seen: dict[str, list[tuple[str, PixelCounts]]] = {name: [] for name in names}
     if len(names) > 1:

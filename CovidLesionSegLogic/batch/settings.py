@@ -14,7 +14,7 @@ from CovidLesionSegLogic.models import LUNG_MODEL, get_card
 from CovidLesionSegLogic.pipeline import SegmentOptions
 from CovidLesionSegLogic.quantify import parse_region_names
 
-_NOT_SEEN_IN_RESULTS = ("device", "batch_size", "lungs", "regions", "region_names")
+_NOT_SEEN_IN_RESULTS = ("device", "engine", "batch_size", "lungs", "regions", "region_names")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from CovidLesionSegLogic.pipeline import (
 )
 from CovidLesionSegLogic.quantify import quantify
 
-OPTIONS = ("model", "device", "threshold", "gate", "flips", "batch_size", "probability")
+OPTIONS = ("model", "device", "threshold", "gate", "flips", "engine", "batch_size", "probability")
 MAPS = ("lungs", "regions")
 CORRECTED = "The segmentation was corrected by hand after the run."
 

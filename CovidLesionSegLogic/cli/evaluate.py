@@ -204,6 +204,7 @@ def run_volumes(args: argparse.Namespace, reporter: Reporter) -> int:
         threshold=args.threshold,
         gate=args.gate,
         flips=args.flips,
+        engine=args.engine,
         batch_size=args.batch_size,
     )
     check_options(options)

@@ -69,8 +69,8 @@ def add_flips_option(parser: argparse.ArgumentParser) -> None:
         "--flips",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="look at each slice's mirror image too and average: a little more accurate, twice "
-        "the time (default: as the model's card says)",
+        help="look at each slice's mirror image too and average: a little more accurate, up to "
+        "twice the time (default: as the model's card says)",
     )
 
 
@@ -92,6 +92,13 @@ def add_compute_options(parser: argparse.ArgumentParser) -> None:
         help="probability from which a voxel is lesion (default: as the model's card says)",
     )
     add_flips_option(parser)
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "torch", "onnxruntime"),
+        default="auto",
+        help="what computes on a CPU (default: auto = ONNX Runtime where it is installed and the "
+        "CT has more than a few slices, else PyTorch)",
+    )
     parser.add_argument(
         "--batch-size",
         type=ranged(int, 0, 10_000, "a whole number of at least 1"),

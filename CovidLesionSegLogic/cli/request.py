@@ -22,6 +22,7 @@ def requested_options(args: argparse.Namespace, **own: Any) -> SegmentOptions:
         threshold=args.threshold,
         gate=args.gate,
         flips=args.flips,
+        engine=args.engine,
         batch_size=args.batch_size,
         probability=args.probability,
         **own,

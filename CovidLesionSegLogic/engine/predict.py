@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from CovidLesionSegLogic.engine.cancel import Cancel
 from CovidLesionSegLogic.engine.device import default_batch_size
+from CovidLesionSegLogic.engine.parts import AUTO, engine_for
 from CovidLesionSegLogic.engine.preprocess import Box, lung_boxes, prepare_slice, resize
 from CovidLesionSegLogic.engine.progress import Progress, no_progress
 from CovidLesionSegLogic.engine.runner import Runner
@@ -48,6 +49,7 @@ def predict_slices(
     device: torch.device,
     batch_size: int | None = None,
     gate: GateSpec | None = None,
+    engine: str = AUTO,
     stage: str = "segment",
     progress: Progress = no_progress,
     cancel: Cancel | None = None,
@@ -73,6 +75,8 @@ def predict_slices(
         The encoder runs over every slice, and only slices whose gate probability is above
         ``gate.segment_above`` go on to the decoder; with mirrored slices that probability is the
         mean of both views. None: every slice is segmented. Only for networks with a gate.
+    engine
+        What computes, of :data:`~CovidLesionSegLogic.engine.parts.ENGINES`.
     stage
         What ``progress`` is told.
     progress, cancel
@@ -92,7 +96,9 @@ def predict_slices(
         boxes = dict.fromkeys(range(len(array)), whole)
     else:
         boxes = lung_boxes(lungs, card.input)
-    runner = Runner(network, card, device, batch_size or default_batch_size(device), gate, notice)
+    engine = engine_for(engine, device, len(boxes))
+    batch_size = batch_size or default_batch_size(device)
+    runner = Runner(network, card, device, batch_size, gate, notice, engine)
     todo = iter(boxes.items())
     done = 0
     progress(stage, 0, len(boxes))

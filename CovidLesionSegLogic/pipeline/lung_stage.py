@@ -23,7 +23,13 @@ from CovidLesionSegLogic.lungs import (
     lungs_from_predictions,
     split_sides,
 )
-from CovidLesionSegLogic.models import LUNG_MODEL, LoadNetwork, ModelCard, get_card, load_network
+from CovidLesionSegLogic.models import (
+    LUNG_MODEL,
+    LoadNetwork,
+    ModelCard,
+    get_card,
+    load_fast_network,
+)
 from CovidLesionSegLogic.pipeline.kept_lungs import FoundLungs, KeptLungs
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
 
@@ -53,7 +59,7 @@ def find_lungs(
     progress: Progress,
     cancel: Cancel,
     notice: Callable[[str], None],
-    networks: LoadNetwork = load_network,
+    networks: LoadNetwork = load_fast_network,
     kept: KeptLungs | None = None,
 ) -> LungStage:
     """Find the lungs, unless ``kept`` knows them; InputError when there are none."""
@@ -62,7 +68,16 @@ def find_lungs(
         stage = _given(options.lungs, ct, canonical, reorientation)
         progress(STAGE, 1, 1)
     else:
-        stage = _found(canonical, device, progress, cancel, notice, networks, kept or KeptLungs())
+        stage = _found(
+            canonical,
+            device,
+            options.engine,
+            progress,
+            cancel,
+            notice,
+            networks,
+            kept or KeptLungs(),
+        )
     if not stage.mask.any():
         where = options.lungs or ct.source.get("path") or ct.name
         raise InputError(
@@ -104,6 +119,7 @@ def _mean_column(mask: NDArray[np.bool_]) -> float:
 def _found(
     canonical: CTVolume,
     device: torch.device,
+    engine: str,
     progress: Progress,
     cancel: Cancel,
     notice: Callable[[str], None],
@@ -131,6 +147,7 @@ def _found(
         network,
         card,
         device=device,
+        engine=engine,
         stage=STAGE,
         progress=progress,
         cancel=cancel,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from CovidLesionSegLogic.engine import AUTO, ENGINES
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.models import DEFAULT_MODEL
 
@@ -37,6 +38,8 @@ class SegmentOptions:
         the model card says.
     batch_size
         Slices that go through the network together; None: by device.
+    engine
+        "torch", "onnxruntime" (faster on CPUs), or "auto", the faster one that is installed.
     probability
         Keep the probability maps in the result.
     """
@@ -50,6 +53,7 @@ class SegmentOptions:
     gate: bool | None = None
     flips: bool | None = None
     batch_size: int | None = None
+    engine: str = AUTO
     probability: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +61,8 @@ class SegmentOptions:
             raise RequestError(
                 f"The threshold must lie between 0 and 1 (both excluded), not {self.threshold:g}."
             )
+        if self.engine not in ENGINES:
+            raise RequestError(f"The engine must be one of {', '.join(ENGINES)}.")
         if self.batch_size is not None and self.batch_size < 1:
             raise RequestError(f"The batch size must be at least 1, not {self.batch_size}.")
         if self.region_names is not None and self.regions is None:

@@ -14,9 +14,11 @@ from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.engine import (
     Cancel,
     Progress,
+    check_engine,
     choose_device,
     default_batch_size,
     describe_device,
+    engine_for,
     memory_errors_for,
     no_progress,
     predict_slices,
@@ -28,7 +30,7 @@ from CovidLesionSegLogic.models import (
     LoadNetwork,
     ModelCard,
     get_card,
-    load_network,
+    load_fast_network,
 )
 from CovidLesionSegLogic.pipeline import provenance
 from CovidLesionSegLogic.pipeline.gate import GateResult, gate_result
@@ -60,7 +62,7 @@ def segment_ct(
     *,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
-    networks: LoadNetwork = load_network,
+    networks: LoadNetwork = load_fast_network,
     kept_lungs: KeptLungs | None = None,
 ) -> SegmentationResult:
     """Segment the lesions of one chest CT.
@@ -112,6 +114,7 @@ def segment_ct(
         reset_peak_memory(device)
         _add(warnings, unused_gpu_notice(device, options.device))
         canonical, reorientation = to_canonical(ct)
+        engine = engine_for(options.engine, device, len(canonical.array))
         _add(warnings, *canonical.warnings)
         regions = None
         if options.regions is not None:
@@ -150,6 +153,7 @@ def segment_ct(
             device=device,
             batch_size=options.batch_size,
             gate=gate,
+            engine=engine,
             progress=report,
             cancel=cancel,
             notice=notice,
@@ -216,6 +220,7 @@ def segment_ct(
             "batch_size": options.batch_size or default_batch_size(device),
             "input": provenance.input_record(ct),
             "device": describe_device(device),
+            "engine": engine,
             "started": started,
             "seconds": dict(clock.seconds),
             "peak_memory_mb": peak_memory_mb(),
@@ -228,7 +233,9 @@ def segment_ct(
 
 def check_options(options: SegmentOptions) -> tuple[ModelCard, torch.device]:
     """The model, as it will be run, and the device; RequestError when they cannot be had."""
-    return check_model(options), choose_device(options.device)
+    card, device = check_model(options), choose_device(options.device)
+    check_engine(options.engine, device)
+    return card, device
 
 
 def check_model(options: SegmentOptions) -> ModelCard:

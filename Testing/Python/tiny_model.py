@@ -72,6 +72,7 @@ class TinyGatedNet(SegmentationNetwork):
 
     GATE_SLOPE = 20.0
     n_classes = 1
+    refinement = None
 
     def __init__(self, n_classes: int = 1, gate: bool = True) -> None:
         super().__init__()
@@ -90,16 +91,15 @@ class TinyGatedNet(SegmentationNetwork):
         logit = self.GATE_SLOPE * (features[-1].flatten(1)[:, :1] - 0.5)
         return torch.cat([torch.zeros_like(logit), logit], dim=1)
 
-    def decode(
-        self, features: list[torch.Tensor], size: tuple[int, int]
-    ) -> dict[str, torch.Tensor]:
+    def coarse(self, *features: torch.Tensor) -> torch.Tensor:
         """One map, at the input's size."""
         self.decoded.append(len(features[0]))
-        return {"coarse": self.conv(features[0])}
+        logits: torch.Tensor = self.conv(features[0])
+        return logits
 
     def predict_logits(self, x: torch.Tensor) -> torch.Tensor:
         """Logits at the input's size."""
-        return self.decode(self.encode(x), (x.shape[-2], x.shape[-1]))["coarse"]
+        return self.coarse(*self.encode(x))
 
 
 def coarse_refine(n_classes: int, *, gate: bool = False, seed: int = 0) -> CoarseRefineNet:

@@ -1,0 +1,120 @@
+"""A network's parts by ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from operator import attrgetter
+from typing import TYPE_CHECKING
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+
+from CovidLesionSegLogic.engine.parts import TorchParts
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+_OPSET = 17
+_log = logging.getLogger(__name__)
+_Key = tuple[str, tuple[tuple[int, ...], ...]]
+
+
+class OnnxParts:
+    """Each part of a network as a session of ONNX Runtime, made when it is first asked for.
+
+    A session is made for inputs of one size, with any number of slices; the threads are those
+    that PyTorch uses at that time.
+    """
+
+    engine = "onnxruntime"
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = ref(network)  # the caller has it; who holds it by us would never let go
+        self._sessions: dict[_Key, InferenceSession | None] = {}
+
+    def __call__(self, part: str, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """As :class:`~CovidLesionSegLogic.engine.parts.Parts` says."""
+        key = (part, tuple(tuple(x.shape[1:]) for x in inputs))
+        if key not in self._sessions:
+            self._sessions[key] = self._session(part, inputs)
+        session = self._sessions[key]
+        if session is None:
+            network = self._network()
+            assert network is not None
+            return TorchParts(network)(part, *inputs)
+        # Inputs whose values do not matter, only their size, are none of the session's.
+        wanted = {i.name for i in session.get_inputs()}
+        feed = {n: x.contiguous().numpy() for n, x in _named(inputs).items() if n in wanted}
+        try:
+            found = session.run(None, feed)
+        except Exception as error:  # of its own kinds, which tell nothing
+            if "allocate memory" in str(error):
+                raise MemoryError(str(error)) from error
+            raise
+        return tuple(torch.from_numpy(array) for array in found)
+
+    def _session(self, part: str, inputs: tuple[Tensor, ...]) -> InferenceSession | None:
+        """None where PyTorch has to do: its exporter is old, and not all of it is for all."""
+        try:
+            return self._new_session(part, inputs)
+        except Exception:  # noqa: BLE001 - two libraries' own kinds; the network runs anyway
+            _log.warning("ONNX Runtime cannot do '%s'; PyTorch does", part, exc_info=True)
+            return None
+
+    def _new_session(self, part: str, inputs: tuple[Tensor, ...]) -> InferenceSession:
+        import onnxruntime
+
+        network = self._network()
+        assert network is not None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        # Threads that wait for work by spinning would take the cores from PyTorch's.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(
+            _exported(network, part, inputs), options, providers=["CPUExecutionProvider"]
+        )
+
+
+class _Part(nn.Module):
+    """One method of a network, as the exporter wants it."""
+
+    def __init__(self, network: nn.Module, part: str) -> None:
+        super().__init__()
+        self.network = network
+        self.part = part
+
+    def forward(self, *inputs: Tensor) -> object:
+        return attrgetter(self.part)(self.network)(*inputs)
+
+
+def _named(inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    return {f"input_{n}": x for n, x in enumerate(inputs)}
+
+
+def _exported(network: nn.Module, part: str, inputs: tuple[Tensor, ...]) -> bytes:
+    """The part in the ONNX format, for any number of slices."""
+    examples = tuple(torch.zeros((2, *x.shape[1:])) for x in inputs)
+    names = list(_named(inputs))
+    module = _Part(network, part).eval()
+    with torch.no_grad():
+        result = module(*examples)
+    outputs = [f"output_{n}" for n in range(len(result) if isinstance(result, list) else 1)]
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # sizes are fixed on purpose, and this exporter is old
+        torch.onnx.export(
+            module,
+            examples,
+            stream,  # type: ignore[arg-type]  # the old exporter takes streams
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=names,
+            output_names=outputs,
+            dynamic_axes={name: {0: "slices"} for name in names + outputs},
+        )
+    return stream.getvalue()
