@@ -8,6 +8,7 @@ from CovidLesionSegLogic.engine.parts import AUTO, ENGINES, check_engine, engine
 from CovidLesionSegLogic.engine.predict import SlicePrediction, predict_slices
 from CovidLesionSegLogic.engine.preprocess import Box, lung_box, lung_boxes, prepare_slice
 from CovidLesionSegLogic.engine.progress import Progress, no_progress
+from CovidLesionSegLogic.engine.refine import Shortcuts
 
 __all__ = [
     "AUTO",
@@ -15,6 +16,7 @@ __all__ = [
     "Box",
     "Cancel",
     "Progress",
+    "Shortcuts",
     "SlicePrediction",
     "check_engine",
     "choose_device",

@@ -15,6 +15,7 @@ from CovidLesionSegLogic.engine.device import default_batch_size
 from CovidLesionSegLogic.engine.parts import AUTO, engine_for
 from CovidLesionSegLogic.engine.preprocess import Box, lung_boxes, prepare_slice, resize
 from CovidLesionSegLogic.engine.progress import Progress, no_progress
+from CovidLesionSegLogic.engine.refine import Shortcuts
 from CovidLesionSegLogic.engine.runner import Runner
 from CovidLesionSegLogic.models import GateSpec, ModelCard
 
@@ -50,6 +51,7 @@ def predict_slices(
     batch_size: int | None = None,
     gate: GateSpec | None = None,
     engine: str = AUTO,
+    shortcuts: Shortcuts | None = None,
     stage: str = "segment",
     progress: Progress = no_progress,
     cancel: Cancel | None = None,
@@ -77,6 +79,8 @@ def predict_slices(
         mean of both views. None: every slice is segmented. Only for networks with a gate.
     engine
         What computes, of :data:`~CovidLesionSegLogic.engine.parts.ENGINES`.
+    shortcuts
+        What is left out where it cannot matter; None: all there is.
     stage
         What ``progress`` is told.
     progress, cancel
@@ -98,7 +102,7 @@ def predict_slices(
         boxes = lung_boxes(lungs, card.input)
     engine = engine_for(engine, device, len(boxes))
     batch_size = batch_size or default_batch_size(device)
-    runner = Runner(network, card, device, batch_size, gate, notice, engine)
+    runner = Runner(network, card, device, batch_size, gate, notice, engine, shortcuts)
     todo = iter(boxes.items())
     done = 0
     progress(stage, 0, len(boxes))

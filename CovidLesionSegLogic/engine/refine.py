@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from CovidLesionSegLogic.engine.parts import Parts
@@ -14,6 +15,24 @@ UNDECIDED = 0.001
 """Below this probability a pixel is no lesion, whatever is looked at besides."""
 
 TILE = 16
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """What is left out where it cannot change a label; the benchmark switches each off.
+
+    Parameters
+    ----------
+    tiles
+        The refinement's last stages run only around undecided pixels.
+    one_view
+        A mirror image is looked at only where the first view leaves something undecided.
+    """
+
+    tiles: bool = True
+    one_view: bool = True
+
+
 _AT_ONCE = 64
 _MOST = 0.4
 

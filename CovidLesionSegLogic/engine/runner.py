@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from CovidLesionSegLogic.engine.memory import is_out_of_memory
 from CovidLesionSegLogic.engine.parts import TORCH, parts_of
-from CovidLesionSegLogic.engine.refine import refined, undecided
+from CovidLesionSegLogic.engine.refine import Shortcuts, refined, undecided
 from CovidLesionSegLogic.errors import InputError
 from CovidLesionSegLogic.models import GateSpec, ModelCard
 
@@ -56,6 +56,8 @@ class Runner:
         Which slices are segmented; None: every one, without looking at the gate.
     notice
         Called with a sentence when the batch size shrinks.
+    shortcuts
+        What is left out where it cannot matter; None: all there is.
     engine
         What computes, of :data:`~CovidLesionSegLogic.engine.parts.ENGINES` but "auto".
     """
@@ -69,7 +71,9 @@ class Runner:
         gate: GateSpec | None,
         notice: Callable[[str], None] | None,
         engine: str = TORCH,
+        shortcuts: Shortcuts | None = None,
     ) -> None:
+        self.shortcuts = shortcuts or Shortcuts()
         self.network = network
         self.parts = parts_of(network, engine)
         self.card = card
@@ -117,10 +121,15 @@ class Runner:
 
         Where the first view is sure that there is nothing, the other is not looked at.
         """
+        import torch
+
         logits = self._logits(inputs)
         if not self.card.inference.flips:
             return logits
-        doubtful = undecided(logits, self.card.inference.temperature).flatten(1).any(1)
+        if self.shortcuts.one_view:
+            doubtful = undecided(logits, self.card.inference.temperature).flatten(1).any(1)
+        else:
+            doubtful = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
         if doubtful.any():
             mirrored = self._logits(inputs[doubtful].flip(-1)).flip(-1)
             logits = logits.clone()
@@ -138,6 +147,8 @@ class Runner:
         coarse = self.parts("coarse", *features)[0].float()
         if network.refinement is None:
             return coarse
+        if not self.shortcuts.tiles:
+            return coarse + self.parts("refinement", coarse)[0]
         return refined(self.parts, coarse, self.card.inference.temperature)
 
     def _gated(self, inputs: Tensor, gate: GateSpec) -> list[SliceOutput]:

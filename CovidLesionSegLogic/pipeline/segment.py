@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct import to_canonical
 from CovidLesionSegLogic.ct.volume import CTVolume
@@ -21,7 +19,6 @@ from CovidLesionSegLogic.engine import (
     engine_for,
     memory_errors_for,
     no_progress,
-    predict_slices,
 )
 from CovidLesionSegLogic.engine.device import unused_gpu_notice
 from CovidLesionSegLogic.errors import RequestError
@@ -35,12 +32,8 @@ from CovidLesionSegLogic.models import (
 from CovidLesionSegLogic.pipeline import provenance
 from CovidLesionSegLogic.pipeline.gate import GateResult, gate_result
 from CovidLesionSegLogic.pipeline.kept_lungs import KeptLungs
-from CovidLesionSegLogic.pipeline.labelling import (
-    complete_lungs,
-    label_slice,
-    near_lung,
-    remove_small,
-)
+from CovidLesionSegLogic.pipeline.labelling import complete_lungs
+from CovidLesionSegLogic.pipeline.lesion_stage import find_lesions
 from CovidLesionSegLogic.pipeline.lung_stage import find_lungs
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
 from CovidLesionSegLogic.pipeline.resources import (
@@ -141,45 +134,33 @@ def segment_ct(
 
     with clock.stage("segment"):
         _add(warnings, *_value_notices(canonical))
-        labels = np.zeros(canonical.shape, np.uint8)
-        maps = _empty_maps(card, canonical) if options.probability else None
-        row_column = (canonical.spacing[1], canonical.spacing[0])
-        seen: dict[int, tuple[float, bool]] = {}
-        for one in predict_slices(
-            canonical.array,
+        lesions = find_lesions(
+            canonical,
             lungs.mask,
             network,
             card,
             device=device,
-            batch_size=options.batch_size,
+            threshold=options.threshold,
             gate=gate,
             engine=engine,
+            batch_size=options.batch_size,
+            probability=options.probability,
             progress=report,
             cancel=cancel,
             notice=notice,
-        ):
-            if one.gate is not None:
-                seen[one.index] = (one.gate, one.segmented)
-            if not one.segmented:
-                continue
-            part = (one.index, *one.box.slices)
-            if maps is not None:
-                maps[(slice(None), *part)] = one.probability
-            found = label_slice(one.probability, card.classes, options.threshold)
-            if found.any():
-                labels[part] = found * near_lung(lungs.mask[part], row_column)
-        if card.postprocess.min_volume_ml > 0:
-            smallest = math.ceil(card.postprocess.min_volume_ml / canonical.voxel_volume_ml)
-            remove_small(labels, smallest)
+        )
         if lungs.method != "given":
-            complete_lungs(lungs.mask, labels, row_column)
+            row_column = (canonical.spacing[1], canonical.spacing[0])
+            complete_lungs(lungs.mask, lesions.labels, row_column)
     cancel.check()
 
     report("quantify", 0, 1)
     with clock.stage("quantify"):
-        own_labels = np.ascontiguousarray(reorientation.restore(labels))
+        own_labels = np.ascontiguousarray(reorientation.restore(lesions.labels))
         own_lungs = np.ascontiguousarray(reorientation.restore(lungs.mask))
-        own_maps = None if maps is None else np.ascontiguousarray(reorientation.restore(maps))
+        own_maps = None
+        if lesions.maps is not None:
+            own_maps = np.ascontiguousarray(reorientation.restore(lesions.maps))
         if regions is not None:
             regions = name_lobes(regions, ct, own_lungs)
             _add(warnings, *regions.notes)
@@ -192,7 +173,7 @@ def segment_ct(
             region_names=None if regions is None else regions.names,
         )
         _add(warnings, *quantification.warnings)
-        screened = None if gate is None else gate_result(seen, gate, quantification.slices)
+        screened = None if gate is None else gate_result(lesions.seen, gate, quantification.slices)
         _add(warnings, _gate_notice(screened))
     report("quantify", 1, 1)
 
@@ -284,7 +265,3 @@ def _value_notices(ct: CTVolume) -> list[str]:
     if ct.array.dtype.kind != "f" or all(np.isfinite(plane).all() for plane in ct.array):
         return []
     return ["Some voxels hold no finite number; they were taken as air."]
-
-
-def _empty_maps(card: ModelCard, ct: CTVolume) -> NDArray[Any]:
-    return np.zeros((len(card.classes), *ct.shape), np.float16)
