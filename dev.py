@@ -5,6 +5,7 @@
     python3 dev.py demo [CT] [-o DIR]    segment the built-in sample, or CT, into DIR
     python3 dev.py test [pytest options] lint and all tests; with options, only those tests
     python3 dev.py lint              ruff and mypy
+    python3 dev.py bench [--quick] [--json FILE] [CT]    measure speed and memory on this machine
 
 Only the standard library and Python 3.10-3.13 are needed; everything else is installed into .venv
 beside this file, at the versions in constraints.txt, and again only when these change.  Once
@@ -403,10 +404,10 @@ def command_test(options: Sequence[str]) -> int:
     return run(pytest, cwd=ROOT) or lint_status
 
 
-def command_demo(options: Sequence[str]) -> int:
-    """Run the package's demonstration in the caller's folder."""
+def command_package(command: str, options: Sequence[str]) -> int:
+    """Run one of the package's own commands in the caller's folder."""
     ensure(DEMO)
-    return run([str(venv_python(VENV)), "-m", "CovidLesionSegLogic", "demo", *options])
+    return run([str(venv_python(VENV)), "-m", "CovidLesionSegLogic", command, *options])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -415,7 +416,7 @@ def main(arguments: Sequence[str]) -> int:
     if command in ("help", "-h", "--help"):
         print(__doc__)
         return 0 if arguments else 2
-    if command not in ("setup", "demo", "test", "lint"):
+    if command not in ("setup", "demo", "test", "lint", "bench"):
         print(f"dev.py: error: no command '{command}'; see dev.py --help", file=sys.stderr)
         return 2
     if command in ("setup", "lint") and options:
@@ -432,8 +433,8 @@ def main(arguments: Sequence[str]) -> int:
             return 2
         return run([*other, str(ROOT / "dev.py"), *arguments])
     try:
-        if command == "demo":
-            return command_demo(options)
+        if command in ("demo", "bench"):
+            return command_package(command, options)
         if command == "test":
             return command_test(options)
         ensure(EVERYTHING)

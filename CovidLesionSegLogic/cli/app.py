@@ -11,14 +11,24 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 from CovidLesionSegLogic import __version__
-from CovidLesionSegLogic.cli import batch, demo, evaluate, models, segment, tables, train, worker
+from CovidLesionSegLogic.cli import (
+    batch,
+    bench,
+    demo,
+    evaluate,
+    models,
+    segment,
+    tables,
+    train,
+    worker,
+)
 from CovidLesionSegLogic.cli.parsing import Parser, add_debug_option
 from CovidLesionSegLogic.cli.progress import JsonReporter, Reporter, TextReporter, json_stream
 from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, InputError
 
 DEBUG_VARIABLE = "COVIDLESIONSEG_DEBUG"
 HOME_PAGE = "https://github.com/CovidLesionSeg/CovidLesionSeg"
-COMMANDS = (segment, batch, evaluate, train, tables, demo, models, worker)
+COMMANDS = (segment, batch, evaluate, train, tables, demo, models, bench, worker)
 
 DESCRIPTION = """\
 Segment and measure COVID-19 lesions in chest CT.

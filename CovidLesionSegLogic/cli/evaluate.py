@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from CovidLesionSegLogic.cli.parsing import (
     add_progress_option,
 )
 from CovidLesionSegLogic.cli.progress import Reporter
+from CovidLesionSegLogic.cli.request import check_output_file
 from CovidLesionSegLogic.cli.signals import cancel_on_signals
 from CovidLesionSegLogic.cli.table import table
-from CovidLesionSegLogic.errors import RequestError
 
 SLICES_EPILOG = """\
 example:
@@ -159,7 +158,7 @@ def run_slices(args: argparse.Namespace, reporter: Reporter) -> int:
     from CovidLesionSegLogic.engine import Cancel
     from CovidLesionSegLogic.outputs import check_output_folder
 
-    _check_output(args.output)
+    check_output_file(args.output)
     for folder in (args.maps, args.curves):
         if folder is not None:
             check_output_folder(folder)
@@ -197,7 +196,7 @@ def run_volumes(args: argparse.Namespace, reporter: Reporter) -> int:
     from CovidLesionSegLogic.models import DEFAULT_MODEL
     from CovidLesionSegLogic.pipeline import SegmentOptions, check_options
 
-    _check_output(args.output)
+    check_output_file(args.output)
     options = SegmentOptions(
         model=args.model or DEFAULT_MODEL,
         device=args.device,
@@ -232,14 +231,6 @@ def run_volumes(args: argparse.Namespace, reporter: Reporter) -> int:
         )
     reporter.done({"figures": args.output})
     return 0
-
-
-def _check_output(path: Path) -> None:
-    from CovidLesionSegLogic.outputs import check_output_folder
-
-    if os.path.isdir(path):  # unlike Path.is_dir, False for a name that cannot be
-        raise RequestError(f"{path} is a folder; give the name of a file to write, FILE.json.")
-    check_output_folder(path.absolute().parent)
 
 
 def _tell(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CovidLesionSegLogic.cli.progress import Reporter
@@ -38,6 +40,15 @@ def requested_formats(args: argparse.Namespace, reporter: Reporter) -> tuple[str
     for notice in missing_notices(formats, chosen=chosen, report=not args.no_report):
         reporter.warning(notice)
     return formats
+
+
+def check_output_file(path: Path) -> None:
+    """Refuse, before the work, a file that cannot be written."""
+    from CovidLesionSegLogic.outputs import check_output_folder
+
+    if os.path.isdir(path):  # unlike Path.is_dir, False for a name that cannot be
+        raise RequestError(f"{path} is a folder; give the name of a file to write, FILE.json.")
+    check_output_folder(path.absolute().parent)
 
 
 def chosen_model(model: str | None, lesion_types: bool) -> str:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 _OPSET = 17
+_LEFT_TO_TORCH = {"refinement"}
+"""Asked for so seldom that handing it over would cost more than it saves."""
+
 _log = logging.getLogger(__name__)
 _Key = tuple[str, tuple[tuple[int, ...], ...]]
 
@@ -40,7 +43,7 @@ class OnnxParts:
         """As :class:`~CovidLesionSegLogic.engine.parts.Parts` says."""
         key = (part, tuple(tuple(x.shape[1:]) for x in inputs))
         if key not in self._sessions:
-            self._sessions[key] = self._session(part, inputs)
+            self._sessions[key] = None if part in _LEFT_TO_TORCH else self._session(part, inputs)
         session = self._sessions[key]
         if session is None:
             network = self._network()

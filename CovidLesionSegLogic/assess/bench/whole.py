@@ -1,0 +1,99 @@
+"""A CT from file to files: the product beside the plain loop."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CovidLesionSegLogic.assess.bench.meter import Meter
+from CovidLesionSegLogic.assess.bench.plain import plain_loop
+from CovidLesionSegLogic.ct import CTVolume, read_ct, to_canonical
+from CovidLesionSegLogic.models import get_card
+from CovidLesionSegLogic.outputs import write_outputs
+from CovidLesionSegLogic.pipeline import SegmentationResult, SegmentOptions, segment_ct
+
+if TYPE_CHECKING:
+    import torch
+
+
+def fast_run(path: Path, options: SegmentOptions, folder: Path) -> tuple[Meter, SegmentationResult]:
+    """What ``segment`` does, from reading to writing; the networks are loaded anew."""
+    meter = Meter()
+    meter.begin("read")
+    ct = read_ct(path)
+    result = segment_ct(ct, options, progress=meter)
+    meter.begin("write")
+    write_outputs(result, folder)
+    meter.end()
+    return meter, result
+
+
+def plain_run(path: Path, model: str, device: torch.device) -> tuple[Meter, NDArray[np.uint8]]:
+    """The plain loop, from reading to labels on the CT's own grid."""
+    meter = Meter()
+    meter.begin("read")
+    canonical, reorientation = to_canonical(read_ct(path))
+    labels, _ = plain_loop(canonical, get_card(model, "lesion"), device, meter.begin)
+    meter.begin("quantify")
+    own = np.ascontiguousarray(reorientation.restore(labels))
+    meter.end()
+    return meter, own
+
+
+def compare_whole(
+    path: Path, models: list[str], device: torch.device, folder: Path, repeats: int
+) -> list[dict[str, Any]]:
+    """Both, taking turns, for each model: seconds and memory by stage, ratio, same labels or not.
+
+    The plain loop writes nothing; its ratio counts the product's seconds of writing on both sides.
+    """
+    rows = []
+    for model in models:
+        fast: list[Meter] = []
+        plain: list[Meter] = []
+        for _ in range(repeats):
+            meter, labels = plain_run(path, model, device)
+            plain.append(meter)
+            options = SegmentOptions(model=model, device=str(device))
+            meter, result = fast_run(path, options, folder)
+            fast.append(meter)
+        ratios = [
+            (p.seconds + f.stages["write"].seconds) / f.seconds
+            for p, f in zip(plain, fast, strict=True)
+        ]
+        rows.append(
+            {
+                "model": model,
+                "slices": len(result.quantification.slices),
+                "engine": result.provenance["engine"],
+                "fast": [_costs(m) for m in fast],
+                "plain": [_costs(m) for m in plain],
+                "ratios": ratios,
+                **agreement(result.labels, labels, result.ct),
+            }
+        )
+    return rows
+
+
+def agreement(fast: NDArray[Any], plain: NDArray[Any], ct: CTVolume) -> dict[str, Any]:
+    """Dice of any lesion, volumes in mL, and voxels whose label differs."""
+    a, b = fast > 0, plain > 0
+    both = int(a.sum()) + int(b.sum())
+    return {
+        "dice": 2 * int((a & b).sum()) / both if both else 1.0,
+        "fast_ml": int(a.sum()) * ct.voxel_volume_ml,
+        "plain_ml": int(b.sum()) * ct.voxel_volume_ml,
+        "different_voxels": int((fast != plain).sum()),
+    }
+
+
+def _costs(meter: Meter) -> dict[str, Any]:
+    return {
+        "seconds": meter.seconds,
+        "peak_mb": meter.peak_mb,
+        "stages": {name: asdict(cost) for name, cost in meter.stages.items()},
+    }
