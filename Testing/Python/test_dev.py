@@ -139,7 +139,7 @@ def ensure_offline(
 
 
 def test_set_up_once_then_nothing(dev: ModuleType, ensure_offline: Callable) -> None:
-    assert ensure_offline(dev.DEMO) == ["make", "torch", "report,slicer,torch]"]
+    assert ensure_offline(dev.DEMO) == ["make", "torch", "fast,report,slicer,torch]"]
     assert ensure_offline(dev.DEMO) == []
 
 
@@ -147,7 +147,7 @@ def test_later_extras_keep_the_record_of_earlier_ones(
     dev: ModuleType, ensure_offline: Callable
 ) -> None:
     ensure_offline(dev.DEMO)
-    assert ensure_offline(dev.EVERYTHING) == ["torch", "report,slicer,test,torch]"]
+    assert ensure_offline(dev.EVERYTHING) == ["torch", "fast,report,slicer,test,torch]"]
     assert ensure_offline(dev.DEMO) == ensure_offline(dev.EVERYTHING) == []
 
 
@@ -388,7 +388,7 @@ def test_demo_installs_no_test_tools(dev: ModuleType, monkeypatch: pytest.Monkey
     monkeypatch.setattr(dev, "ensure", wanted.append)
     monkeypatch.setattr(dev, "run", lambda command, cwd=None: 3)
     assert dev.main(["demo", "ct.nii.gz", "-o", "out"]) == 3
-    assert wanted == [frozenset({"torch", "slicer", "report"})]
+    assert wanted == [frozenset({"torch", "slicer", "report", "fast"})]
 
 
 def test_the_stamp_is_plain_json(dev: ModuleType, venv: Path) -> None:

@@ -1,0 +1,133 @@
+"""The benchmark: the plain loop is what the engine must agree with; the figures are the run's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from CovidLesionSegLogic.assess.bench import peers as bench_peers
+from CovidLesionSegLogic.assess.bench import run as bench_run
+from CovidLesionSegLogic.assess.bench.meter import Meter
+from CovidLesionSegLogic.assess.bench.plain import plain_loop
+from CovidLesionSegLogic.assess.bench.run import Scale
+from CovidLesionSegLogic.assess.bench.savings import savings, thinned
+from CovidLesionSegLogic.assess.bench.whole import agreement
+from CovidLesionSegLogic.cli.app import main
+from CovidLesionSegLogic.models import LUNG_MODEL, list_models
+from CovidLesionSegLogic.pipeline import SegmentOptions, segment_ct
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def released():
+    names = {card.name for card in list_models()}
+    if {"refnet", LUNG_MODEL} - names:
+        pytest.skip("the released networks are not in Resources/Models")
+
+
+def test_a_meter_adds_up_what_comes_back(monkeypatch):
+    clock = iter([0.0, 1.0, 1.0, 3.0, 3.0, 7.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    meter = Meter()
+    meter("load", 0, 1)
+    meter("load", 1, 1)
+    meter("segment", 0, 9)
+    meter("load", 0, 1)
+    meter.end()
+    assert {n: c.seconds for n, c in meter.stages.items()} == {"load": 5.0, "segment": 2.0}
+    assert meter.seconds == 7.0
+
+
+def test_a_meter_sees_the_memory_of_a_stage():
+    meter = Meter()
+    meter.begin("small")
+    meter.begin("large")
+    large = np.ones(200_000_000, np.uint8)
+    meter.end()
+    del large
+    peaks = [cost.peak_mb for cost in meter.stages.values()]
+    if None in peaks:
+        pytest.skip("this system does not tell the peak of a part of a process")
+    assert peaks[1] - peaks[0] > 150
+
+
+def test_thinned_lungs_are_spread_over_the_lung():
+    lungs = np.zeros((20, 4, 4), np.uint8)
+    lungs[3:15] = 1
+    kept = np.flatnonzero(thinned(lungs, 4).any(axis=(1, 2)))
+    assert kept.tolist() == [3, 6, 9, 12]
+    assert np.array_equal(thinned(lungs, 50), lungs)
+
+
+def test_agreement_is_of_any_lesion(phantom):
+    a = np.zeros(phantom.ct.shape, np.uint8)
+    b = a.copy()
+    assert agreement(a, b, phantom.ct)["dice"] == 1.0
+    a[0, 0, :4] = 1
+    b[0, 0, 2:6] = 2
+    found = agreement(a, b, phantom.ct)
+    assert found["dice"] == 0.5
+    assert found["different_voxels"] == 6
+    assert found["fast_ml"] == pytest.approx(4 * phantom.ct.voxel_volume_ml)
+
+
+@pytest.mark.parametrize("model", ["refnet", "coarse-refine"])
+def test_the_product_agrees_with_the_plain_loop(released, phantom, model):
+    part = slice(30, 60, 5)
+    ct = replace(phantom.ct, array=np.ascontiguousarray(phantom.ct.array[part]))
+    card = next(card for card in list_models("lesion") if card.name == model)
+    stages = []
+    labels, lungs = plain_loop(ct, card, CPU, stages.append)
+    assert stages == ["load", "lungs", "segment"]
+    assert labels.any()
+    assert lungs.any()
+    for engine in ("torch", "onnxruntime"):
+        result = segment_ct(ct, SegmentOptions(model=model, device="cpu", engine=engine))
+        found = agreement(result.labels, labels, ct)
+        assert found["dice"] > 0.998, engine
+
+
+def test_savings_change_no_label_but_where_they_say_so(released, phantom):
+    card = next(card for card in list_models("lesion") if card.name == "refnet")
+    lungs = thinned(phantom.lungs, 2)
+    rows = savings(phantom.ct, lungs, card, CPU, 1)
+    names = [row["variant"] for row in rows]
+    assert names[0] == "everything on"
+    assert rows[0]["ratio"] == 1.0
+    assert {row["slices"] for row in rows} == {2}
+    for row in rows:
+        if "other labels" not in row["variant"]:
+            assert row["different_voxels"] <= 0.002 * row["lesion_voxels"], row
+
+
+def test_the_command_ends_with_one_line_and_writes_its_figures(
+    tmp_path, monkeypatch, capsys, released
+):
+    monkeypatch.setattr(bench_run, "QUICK", Scale(whole=1, turns=1, slices=1, peers=("unet",)))
+    monkeypatch.setattr(bench_run, "QUICK_SHAPE", (12, 96, 96))
+    cards = [card for card in list_models("lesion") if card.name == "coarse-refine"]
+    for module in (bench_run, bench_peers):
+        monkeypatch.setattr(module, "list_models", lambda task: cards)
+    file = tmp_path / "bench.json"
+    assert main(["bench", "--quick", "--json", str(file), "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-1].startswith("bench: coarse-refine ")
+    assert "x the plain loop's speed" in lines[-1]
+    report = json.loads(file.read_text())
+    assert [w["model"] for w in report["wholes"]] == ["coarse-refine"]
+    for whole in report["wholes"]:
+        assert {"read", "load", "lungs", "segment", "quantify", "write"} <= set(
+            whole["fast"][0]["stages"]
+        )
+    assert report["starts"][0]["start"] == "segment --help"
+    assert {p["network"] for p in report["peers"]} == {"coarse-refine", "unet"}
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path, capsys):
+    assert main(["bench", "--quick", "--json", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
