@@ -84,9 +84,16 @@ def report_lines(report: dict[str, Any]) -> list[str]:
         for s in report["savings"]
     ]
     lines += ["", *table(rows)]
-    rows = [["one slice", "plain s", "fast s", "ratio"]]
+    rows = [["one slice, one view", "GMAC", "plain s", "fast s", "ratio", "% of matrix rate"]]
     rows += [
-        [p["network"], f"{p['plain_seconds']:.3f}", f"{p['fast_seconds']:.3f}", f"{p['ratio']:.2f}"]
+        [
+            p["network"],
+            f"{p['gmac']:.1f}",
+            f"{p['plain_seconds']:.3f}",
+            f"{p['fast_seconds']:.3f}",
+            f"{p['ratio']:.2f}",
+            f"{100 * p['share_of_matrix_rate']:.0f}",
+        ]
         for p in report["peers"]
     ]
     lines += ["", *table(rows)]

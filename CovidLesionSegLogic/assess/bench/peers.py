@@ -19,6 +19,44 @@ SIDE = 352
 """Input of Ref-Net, and of the networks that its paper compares with, pixels."""
 
 
+def matrix_rate(device: torch.device, repeats: int = 5) -> float:
+    """Billions of multiply-adds a second in a product of two 2048 x 2048 float32 matrices."""
+    import torch
+
+    a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
+    rates = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        (a @ b)[0, 0].item()
+        rates.append(2048**3 / 1e9 / (time.perf_counter() - start))
+    return max(rates)
+
+
+def multiply_adds(network: nn.Module, image: torch.Tensor) -> float:
+    """Billions of multiply-adds that the convolutions spend on ``image`` (B, C, H, W)."""
+    import torch
+    from torch import nn
+
+    spent = [0.0]
+
+    def count(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        spent[0] += output.numel() * module.weight[0].numel() / 1e9
+
+    hooks = [
+        module.register_forward_hook(count)
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    try:
+        with torch.inference_mode():
+            network.predict_logits(image)  # type: ignore[operator]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return spent[0]
+
+
 def compare_peers(
     device: torch.device, repeats: int, names: tuple[str, ...] = tuple(PEERS)
 ) -> list[dict[str, Any]]:
@@ -40,6 +78,8 @@ def compare_peers(
             build_peer({"network": name}).eval().requires_grad_(False).to(device)
         ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(device)
+    spent = {name: multiply_adds(network, image) for name, network in plain.items()}
+    rates = [matrix_rate(device)]
     seconds: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in plain}
     with torch.inference_mode():
         for turn in range(repeats + 1):
@@ -50,9 +90,12 @@ def compare_peers(
                     parts("predict_logits", image)[0].cpu()
                     if turn:
                         taken.append(time.perf_counter() - start)
+    rates.append(matrix_rate(device))
     return [
         {
             "network": name,
+            "gmac": spent[name],
+            "share_of_matrix_rate": spent[name] / median(quick) / max(rates),
             "plain_seconds": median(slow),
             "fast_seconds": median(quick),
             "ratio": median(a / b for a, b in zip(slow, quick, strict=True)),
