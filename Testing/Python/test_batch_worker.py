@@ -140,13 +140,13 @@ def test_the_second_run_finds_its_network_loaded(
     from CovidLesionSegLogic.models import kept
 
     loads: list[str] = []
-    real = kept.load_network
+    real = kept.load_fast_network
 
     def counted(card: Any, device: Any) -> Any:
         loads.append(card.name)
         return real(card, device)
 
-    monkeypatch.setattr(kept, "load_network", counted)
+    monkeypatch.setattr(kept, "load_fast_network", counted)
     for number in (1, 2):
         office.lines.put(do="segment", id=number, folder="case", options=OPTIONS)
         assert office.answer(number)["event"] == "done"
