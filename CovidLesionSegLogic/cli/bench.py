@@ -12,11 +12,13 @@ from CovidLesionSegLogic.cli.progress import Reporter
 from CovidLesionSegLogic.cli.request import check_output_file
 from CovidLesionSegLogic.cli.signals import cancel_on_signals
 from CovidLesionSegLogic.cli.table import table
+from CovidLesionSegLogic.errors import RequestError
 
 EPILOG = """\
 examples:
   covid-lesion-seg bench --quick
   covid-lesion-seg bench scan.nii.gz --json bench.json
+  covid-lesion-seg bench --growth scan.nii.gz --figure growth.png
 
 Machines differ and are busy with other things: read the ratios, which are measured in one run with
 both sides taking turns, rather than the seconds.
@@ -36,6 +38,14 @@ def add_parser(commands: Any) -> Parser:
         "input", nargs="?", type=Path, metavar="CT", help="measure on this CT, not on a phantom"
     )
     parser.add_argument("--quick", action="store_true", help="fewer slices and turns: minutes")
+    parser.add_argument(
+        "--growth",
+        action="store_true",
+        help="measure only how time and memory grow, from 50 to 1,200 slices (--quick: to 300)",
+    )
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="with --growth: draw it, as .png"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures here")
     add_device_option(parser)
     parser.set_defaults(run=run)
@@ -44,27 +54,58 @@ def add_parser(commands: Any) -> Parser:
 
 def run(args: argparse.Namespace, reporter: Reporter) -> int:
     """Run the command."""
-    from CovidLesionSegLogic.assess.bench.run import benchmark
+    from CovidLesionSegLogic.assess.bench.growth import draw_growth
+    from CovidLesionSegLogic.assess.bench.run import benchmark, benchmark_growth
     from CovidLesionSegLogic.engine import Cancel
     from CovidLesionSegLogic.quantify import write_json
 
-    if args.json is not None:
-        check_output_file(args.json)
+    if args.figure is not None and not args.growth:
+        raise RequestError("--figure draws how time and memory grow; add --growth.")
+    for file in (args.json, args.figure):
+        if file is not None:
+            check_output_file(file)
     cancel = Cancel()
     with cancel_on_signals(cancel):
-        report = benchmark(
+        report = (benchmark_growth if args.growth else benchmark)(
             args.input,
             args.device,
             quick=args.quick,
             begin=lambda what: reporter.line(f"measuring: {what} ..."),
             cancel=cancel,
         )
-    for line in report_lines(report):
+    for line in growth_lines(report) if args.growth else report_lines(report):
         reporter.line(line)
     if args.json is not None:
         write_json(report, args.json)
-    reporter.line(summary(report))
+    if args.figure is not None:
+        draw_growth(report["growth"], args.figure)
+    reporter.line(growth_summary(report) if args.growth else summary(report))
     return 0
+
+
+def growth_lines(report: dict[str, Any]) -> list[str]:
+    """The growth as a table for a terminal."""
+    stages = list(dict.fromkeys(s for row in report["growth"] for s in row["stages"]))
+    rows = [["model", "slices", "s", "s per slice", "peak MB", *(f"{s} s" for s in stages)]]
+    for row in report["growth"]:
+        figures = [f"{row['stages'].get(s, 0.0):.1f}" for s in stages]
+        each = f"{row['seconds'] / row['slices']:.3f}"
+        time, peak = f"{row['seconds']:.1f}", f"{row['peak_mb']:.0f}"
+        rows.append([row["model"], str(row["slices"]), time, each, peak, *figures])
+    return ["", f"{report['ct']} CT on {report['device']}", "", *table(rows), ""]
+
+
+def growth_summary(report: dict[str, Any]) -> str:
+    """One line: each model from the fewest to the most slices."""
+    parts = []
+    for model in dict.fromkeys(row["model"] for row in report["growth"]):
+        own = [row for row in report["growth"] if row["model"] == model]
+        parts.append(
+            f"{model} {own[0]['slices']} to {own[-1]['slices']} slices: "
+            f"{own[0]['seconds']:.0f} to {own[-1]['seconds']:.0f} s, "
+            f"{own[0]['peak_mb']:.0f} to {own[-1]['peak_mb']:.0f} MB"
+        )
+    return f"bench: {'; '.join(parts)}; {report['device']}"
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:
@@ -111,11 +152,18 @@ def _stages(one: dict[str, Any]) -> list[str]:
     both = (fast["seconds"], fast["peak_mb"], plain["seconds"], plain["peak_mb"])
     rows.append(["all", *(_figure(f, 1 if n % 2 == 0 else 0) for n, f in enumerate(both))])
     rate = one["slices"] / fast["seconds"]
-    return [
+    lines = [
         *table(rows),
         f"{rate:.1f} slices/s; {median(one['ratios']):.2f} times as fast as the plain loop; "
         f"Dice between both {one['dice']:.4f}, {one['fast_ml']:.1f} and {one['plain_ml']:.1f} mL",
     ]
+    if paper := one["published_side"]:
+        lines.append(
+            f"{median(paper['ratios']):.2f} times as fast as a plain loop over whole frames of "
+            f"{paper['side']} x {paper['side']}, the paper's; Dice between both "
+            f"{paper['dice']:.4f}, {paper['plain_ml']:.1f} mL there"
+        )
+    return lines
 
 
 def _figure(value: float | None, digits: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import warnings
@@ -73,7 +74,9 @@ class OnnxParts:
 
         network = self._network()
         assert network is not None
+        _share_memory()
         options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         options.intra_op_num_threads = torch.get_num_threads()
         # Threads that wait for work by spinning would take the cores from PyTorch's.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -81,6 +84,19 @@ class OnnxParts:
         return onnxruntime.InferenceSession(
             _exported(network, part, inputs), options, providers=["CPUExecutionProvider"]
         )
+
+
+@functools.cache
+def _share_memory() -> None:
+    """One pool of memory for all sessions of this process, which run one after the other."""
+    import onnxruntime as ort
+
+    place = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    # Another user of ONNX Runtime in this process may have made it already: that will do.
+    with contextlib.suppress(Exception):
+        ort.create_and_register_allocator(place, ort.OrtArenaCfg(0, -1, -1, -1))
 
 
 class _Part(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,7 @@ def predict_slices(
     card: ModelCard,
     *,
     device: torch.device,
+    slices: Sequence[int] | None = None,
     batch_size: int | None = None,
     gate: GateSpec | None = None,
     engine: str = AUTO,
@@ -57,7 +58,7 @@ def predict_slices(
     cancel: Cancel | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Iterator[SlicePrediction]:
-    """Probabilities of every slice (that has lung), in ascending order, one slice at a time.
+    """Probabilities of every slice (that has lung), one slice after the other.
 
     Nothing is kept: what a slice yields is all the floating-point memory it costs.
 
@@ -71,6 +72,8 @@ def predict_slices(
         In eval mode, on ``device``.
     card
         Says what goes in (``input``) and which classes come out.
+    slices
+        Where ``lungs`` is None: those that go through, in this order; None: all, ascending.
     batch_size
         Slices per pass; halved, with a notice, when memory runs out.
     gate
@@ -97,7 +100,7 @@ def predict_slices(
     """
     if lungs is None:
         whole = Box(0, array.shape[1], 0, array.shape[2])
-        boxes = dict.fromkeys(range(len(array)), whole)
+        boxes = dict.fromkeys(range(len(array)) if slices is None else slices, whole)
     else:
         boxes = lung_boxes(lungs, card.input)
     engine = engine_for(engine, device, len(boxes))

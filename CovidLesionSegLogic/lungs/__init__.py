@@ -1,6 +1,6 @@
 """Lung mask of a CT: right and left lung, from a network's probabilities or by density."""
 
-from .mask import LungMask, lungs_from_density, lungs_from_predictions
+from .mask import LungMask, has_lung, lungs_from_density, lungs_from_predictions
 from .sides import LEFT, RIGHT, split_sides
 from .slices import bounding_box, count_labels
 
@@ -10,6 +10,7 @@ __all__ = [
     "LungMask",
     "bounding_box",
     "count_labels",
+    "has_lung",
     "lungs_from_density",
     "lungs_from_predictions",
     "split_sides",

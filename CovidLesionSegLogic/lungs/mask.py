@@ -42,6 +42,11 @@ class LungMask:
     warnings: tuple[str, ...] = ()
 
 
+def has_lung(one: SlicePrediction) -> bool:
+    """Whether any pixel of the slice is lung, right or left."""
+    return bool((one.probability >= THRESHOLD).any())
+
+
 def lungs_from_predictions(
     predictions: Iterable[SlicePrediction],
     shape: tuple[int, int, int],

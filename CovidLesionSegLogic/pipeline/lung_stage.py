@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,14 @@ from numpy.typing import NDArray
 from CovidLesionSegLogic.ct import read_labels
 from CovidLesionSegLogic.ct.orient import Reorientation
 from CovidLesionSegLogic.ct.volume import CTVolume
-from CovidLesionSegLogic.engine import Cancel, Progress, memory_errors_for, predict_slices
+from CovidLesionSegLogic.engine import (
+    Cancel,
+    Progress,
+    SlicePrediction,
+    engine_for,
+    memory_errors_for,
+    predict_slices,
+)
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.lungs import (
     LEFT,
@@ -31,10 +39,13 @@ from CovidLesionSegLogic.models import (
     load_fast_network,
 )
 from CovidLesionSegLogic.pipeline.kept_lungs import FoundLungs, KeptLungs
+from CovidLesionSegLogic.pipeline.lung_search import search_lungs
 from CovidLesionSegLogic.pipeline.options import SegmentOptions
 
 if TYPE_CHECKING:
     import torch
+
+    from CovidLesionSegLogic.networks import SegmentationNetwork
 
 STAGE = "lungs"
 
@@ -141,18 +152,29 @@ def _found(
         return LungStage(lungs.mask, lungs.method, card, lungs.warnings)
     with memory_errors_for(device, "the lung network"):
         network = networks(card, device)
-    predictions = predict_slices(
+    count = len(canonical.array)
+    predict = functools.partial(
+        _predictions,
         canonical.array,
-        None,
         network,
         card,
         device=device,
-        engine=engine,
-        stage=STAGE,
-        progress=progress,
+        engine=engine_for(engine, device, count),
         cancel=cancel,
         notice=notice,
     )
+    predictions = search_lungs(count, canonical.spacing[2], predict, progress, STAGE)
     found = lungs_from_predictions(predictions, canonical.shape, canonical.spacing)
     kept.keep(FoundLungs(found.array, found.method, found.warnings))
     return LungStage(found.array, found.method, card, found.warnings)
+
+
+def _predictions(
+    array: NDArray[Any],
+    network: SegmentationNetwork,
+    card: ModelCard,
+    slices: Sequence[int],
+    progress: Progress,
+    **options: Any,
+) -> Iterator[SlicePrediction]:
+    return predict_slices(array, None, network, card, slices=slices, progress=progress, **options)

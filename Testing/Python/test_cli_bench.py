@@ -11,12 +11,15 @@ import torch
 
 from CovidLesionSegLogic.assess.bench import peers as bench_peers
 from CovidLesionSegLogic.assess.bench import run as bench_run
+from CovidLesionSegLogic.assess.bench import whole as bench_whole
+from CovidLesionSegLogic.assess.bench.growth import of_slices
 from CovidLesionSegLogic.assess.bench.meter import Meter
-from CovidLesionSegLogic.assess.bench.plain import plain_loop
+from CovidLesionSegLogic.assess.bench.plain import PUBLISHED_SIDE, plain_loop
 from CovidLesionSegLogic.assess.bench.run import Scale
 from CovidLesionSegLogic.assess.bench.savings import savings, thinned
 from CovidLesionSegLogic.assess.bench.whole import agreement
 from CovidLesionSegLogic.cli.app import main
+from CovidLesionSegLogic.ct import to_canonical
 from CovidLesionSegLogic.models import LUNG_MODEL, list_models
 from CovidLesionSegLogic.pipeline import SegmentOptions, segment_ct
 
@@ -92,6 +95,17 @@ def test_the_product_agrees_with_the_plain_loop(released, phantom, model):
         assert found["dice"] > 0.998, engine
 
 
+def test_the_plain_loop_over_whole_frames_finds_the_same_lesions_more_coarsely(released, phantom):
+    ct = replace(phantom.ct, array=np.ascontiguousarray(phantom.ct.array[30:60:5]))
+    card = next(card for card in list_models("lesion") if card.name == "coarse-refine")
+    cut_out, lungs = plain_loop(ct, card, CPU, lambda stage: None)
+    whole, same_lungs = plain_loop(
+        ct, card, CPU, lambda stage: None, side=PUBLISHED_SIDE[card.name]
+    )
+    assert np.array_equal(lungs, same_lungs)
+    assert 0.2 < agreement(cut_out, whole, ct)["dice"] < 1.0
+
+
 def test_savings_change_no_label_but_where_they_say_so(released, phantom):
     card = next(card for card in list_models("lesion") if card.name == "refnet")
     lungs = thinned(phantom.lungs, 2)
@@ -110,6 +124,7 @@ def test_the_command_ends_with_one_line_and_writes_its_figures(
 ):
     monkeypatch.setattr(bench_run, "QUICK", Scale(whole=1, turns=1, slices=1, peers=("unet",)))
     monkeypatch.setattr(bench_run, "QUICK_SHAPE", (12, 96, 96))
+    monkeypatch.setattr(bench_whole, "PUBLISHED_SIDE", {"coarse-refine": 64})
     cards = [card for card in list_models("lesion") if card.name == "coarse-refine"]
     for module in (bench_run, bench_peers):
         monkeypatch.setattr(module, "list_models", lambda task: cards)
@@ -124,6 +139,8 @@ def test_the_command_ends_with_one_line_and_writes_its_figures(
         assert {"read", "load", "lungs", "segment", "quantify", "write"} <= set(
             whole["fast"][0]["stages"]
         )
+        assert whole["published_side"]["side"] == 64
+        assert whole["published_side"]["plain"][0]["stages"]["segment"]["seconds"] > 0
     assert report["starts"][0]["start"] == "segment --help"
     assert {p["network"] for p in report["peers"]} == {"coarse-refine", "unet"}
 
@@ -131,3 +148,42 @@ def test_the_command_ends_with_one_line_and_writes_its_figures(
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path, capsys):
     assert main(["bench", "--quick", "--json", str(tmp_path)]) == 2
     assert "is a folder" in capsys.readouterr().err
+
+
+def test_any_number_of_slices_is_the_same_chest(phantom):
+    for count in (7, 40, 333):
+        made = of_slices(phantom.ct, count)
+        assert made.shape == (count, *phantom.ct.shape[1:])
+        thickness = phantom.ct.spacing[2] * phantom.ct.shape[0]
+        assert made.spacing[2] * count == pytest.approx(thickness)
+        share = [float((ct.array < -500).mean()) for ct in (made, phantom.ct)]
+        assert share[0] == pytest.approx(share[1], rel=0.1)
+    assert np.array_equal(
+        of_slices(phantom.ct, phantom.ct.shape[0]).array, to_canonical(phantom.ct)[0].array
+    )
+
+
+def test_growth_is_measured_in_other_processes_and_drawn(tmp_path, monkeypatch, capsys, released):
+    monkeypatch.setattr(bench_run, "QUICK_SIZES", (6, 12))
+    monkeypatch.setattr(bench_run, "FULL_SHAPE", (12, 96, 96))
+    cards = [card for card in list_models("lesion") if card.name == "coarse-refine"]
+    monkeypatch.setattr(bench_run, "list_models", lambda task: cards)
+    file, picture = tmp_path / "bench.json", tmp_path / "growth.png"
+    command = ["bench", "--growth", "--quick", "--device", "cpu"]
+    assert main([*command, "--json", str(file), "--figure", str(picture)]) == 0
+    assert (
+        capsys.readouterr()
+        .out.strip()
+        .splitlines()[-1]
+        .startswith("bench: coarse-refine 6 to 12 slices: ")
+    )
+    rows = json.loads(file.read_text())["growth"]
+    assert [row["slices"] for row in rows] == [6, 12]
+    assert all(row["seconds"] > sum(row["stages"].values()) > 0 for row in rows)
+    assert all(row["peak_mb"] > 200 for row in rows)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_of_no_growth_is_refused(tmp_path, capsys):
+    assert main(["bench", "--figure", str(tmp_path / "growth.png")]) == 2
+    assert "add --growth" in capsys.readouterr().err

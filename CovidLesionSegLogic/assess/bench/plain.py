@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
     from CovidLesionSegLogic.networks import SegmentationNetwork
 
 
+PUBLISHED_SIDE = {"coarse-refine": 512, "refnet": 352}
+"""Pixels of the frame that the papers' networks work on (Huang et al. 2022, Liu et al. 2022)."""
+
+
 def plain_loop(
-    canonical: CTVolume, card: ModelCard, device: torch.device, begin: Callable[[str], None]
+    canonical: CTVolume,
+    card: ModelCard,
+    device: torch.device,
+    begin: Callable[[str], None],
+    *,
+    side: int | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Lesions and lungs (z, y, x) as one would write it at first, with the same weights.
 
@@ -31,7 +41,8 @@ def plain_loop(
     where the card asks for it; there is no gate. A slice with lung is cut out around it, as the
     network has learnt it; one without goes in as it is.
 
-    ``begin`` is told of the stages "load", "lungs" and "segment".
+    ``begin`` is told of the stages "load", "lungs" and "segment". With ``side`` every slice goes in
+    with its whole frame, resized to so many pixels, as the papers have it.
     """
     begin("load")
     lung_card = get_card(LUNG_MODEL, "lungs")
@@ -47,7 +58,10 @@ def plain_loop(
     begin("segment")
     labels = np.zeros(canonical.shape, np.uint8)
     row_column = (canonical.spacing[1], canonical.spacing[0])
-    boxes = frames | lung_boxes(lungs, card.input)
+    if side is None:
+        boxes = frames | lung_boxes(lungs, card.input)
+    else:
+        boxes, card = frames, replace(card, input=replace(card.input, size=side))
     for one in _predictions(canonical, boxes, network, card, device):
         part = (one.index, *one.box.slices)
         found = label_slice(one.probability, card.classes, None)

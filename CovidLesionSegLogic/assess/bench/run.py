@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from CovidLesionSegLogic.assess.bench.growth import SIZES, growth
 from CovidLesionSegLogic.assess.bench.peers import compare_peers
 from CovidLesionSegLogic.assess.bench.savings import savings, thinned
 from CovidLesionSegLogic.assess.bench.start import cold_starts
@@ -20,8 +21,12 @@ from CovidLesionSegLogic.models import get_card, list_models
 from CovidLesionSegLogic.networks.peers import PEERS
 from CovidLesionSegLogic.pipeline import provenance
 
-QUICK_SHAPE = (32, 256, 256)
+if TYPE_CHECKING:
+    import torch
+
+QUICK_SHAPE = (24, 256, 256)
 FULL_SHAPE = (96, 256, 256)
+QUICK_SIZES = SIZES[:3]
 
 
 @dataclass(frozen=True)
@@ -83,16 +88,46 @@ def benchmark(
         step("networks to compare with")
         peers = compare_peers(device, 2 * scale.turns, scale.peers)
     cancel.check()
-    return {
-        "ct": "phantom" if path is None else "given",
+    return _where(path, device) | {
         "shape": list(canonical.shape),
-        "device": describe_device(device),
-        "processor": platform.processor() or platform.machine(),
-        "software": provenance.software_record(),
         "starts": starts,
         "wholes": wholes,
         "savings": saved,
         "peers": peers,
+    }
+
+
+def benchmark_growth(
+    path: Path | None,
+    device_name: str,
+    *,
+    quick: bool,
+    begin: Callable[[str], None],
+    cancel: Cancel,
+) -> dict[str, Any]:
+    """Measure how time and memory grow with the slices; parameters as of :func:`benchmark`."""
+    device = choose_device(device_name)
+    models = [card.name for card in list_models("lesion")]
+    with tempfile.TemporaryDirectory(prefix="CovidLesionSeg-") as name:
+        folder = Path(name)
+        rows = growth(
+            path or _phantom(folder, FULL_SHAPE),
+            models,
+            str(device),
+            QUICK_SIZES if quick else SIZES,
+            folder,
+            begin=begin,
+            cancel=cancel,
+        )
+    return _where(path, device) | {"growth": rows}
+
+
+def _where(path: Path | None, device: torch.device) -> dict[str, Any]:
+    return {
+        "ct": "phantom" if path is None else "given",
+        "device": describe_device(device),
+        "processor": platform.processor() or platform.machine(),
+        "software": provenance.software_record(),
     }
 
 

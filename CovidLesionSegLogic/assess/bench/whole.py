@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.assess.bench.meter import Meter
-from CovidLesionSegLogic.assess.bench.plain import plain_loop
+from CovidLesionSegLogic.assess.bench.plain import PUBLISHED_SIDE, plain_loop
 from CovidLesionSegLogic.ct import CTVolume, read_ct, to_canonical
 from CovidLesionSegLogic.models import get_card
 from CovidLesionSegLogic.outputs import write_outputs
@@ -32,12 +32,15 @@ def fast_run(path: Path, options: SegmentOptions, folder: Path) -> tuple[Meter, 
     return meter, result
 
 
-def plain_run(path: Path, model: str, device: torch.device) -> tuple[Meter, NDArray[np.uint8]]:
-    """The plain loop, from reading to labels on the CT's own grid."""
+def plain_run(
+    path: Path, model: str, device: torch.device, side: int | None = None
+) -> tuple[Meter, NDArray[np.uint8]]:
+    """The plain loop, from reading to labels on the CT's own grid; ``side`` is the loop's."""
     meter = Meter()
     meter.begin("read")
     canonical, reorientation = to_canonical(read_ct(path))
-    labels, _ = plain_loop(canonical, get_card(model, "lesion"), device, meter.begin)
+    card = get_card(model, "lesion")
+    labels, _ = plain_loop(canonical, card, device, meter.begin, side=side)
     meter.begin("quantify")
     own = np.ascontiguousarray(reorientation.restore(labels))
     meter.end()
@@ -49,34 +52,51 @@ def compare_whole(
 ) -> list[dict[str, Any]]:
     """Both, taking turns, for each model: seconds and memory by stage, ratio, same labels or not.
 
-    The plain loop writes nothing; its ratio counts the product's seconds of writing on both sides.
+    A network whose paper has it work on another size than its card is also run as a plain loop over
+    whole frames of that size, the way to run it without having trained it on cut-outs.
+
+    The plain loops write nothing; ratios count the product's seconds of writing on both sides.
     """
     rows = []
     for model in models:
+        side = PUBLISHED_SIDE.get(model)
+        sides = [None] if side in (None, get_card(model, "lesion").input.size) else [None, side]
         fast: list[Meter] = []
-        plain: list[Meter] = []
+        plain: dict[int | None, list[Meter]] = {one: [] for one in sides}
+        labels: dict[int | None, NDArray[np.uint8]] = {}
         for _ in range(repeats):
-            meter, labels = plain_run(path, model, device)
-            plain.append(meter)
+            for one in sides:
+                meter, labels[one] = plain_run(path, model, device, one)
+                plain[one].append(meter)
             options = SegmentOptions(model=model, device=str(device))
             meter, result = fast_run(path, options, folder)
             fast.append(meter)
-        ratios = [
-            (p.seconds + f.stages["write"].seconds) / f.seconds
-            for p, f in zip(plain, fast, strict=True)
-        ]
+        own = {
+            one: {
+                "plain": [_costs(m) for m in meters],
+                "ratios": _ratios(meters, fast),
+                **agreement(result.labels, labels[one], result.ct),
+            }
+            for one, meters in plain.items()
+        }
         rows.append(
             {
                 "model": model,
                 "slices": len(result.quantification.slices),
                 "engine": result.provenance["engine"],
                 "fast": [_costs(m) for m in fast],
-                "plain": [_costs(m) for m in plain],
-                "ratios": ratios,
-                **agreement(result.labels, labels, result.ct),
+                **own[None],
+                "published_side": {"side": side, **own[side]} if side in own else None,
             }
         )
     return rows
+
+
+def _ratios(plain: list[Meter], fast: list[Meter]) -> list[float]:
+    return [
+        (p.seconds + f.stages["write"].seconds) / f.seconds
+        for p, f in zip(plain, fast, strict=True)
+    ]
 
 
 def agreement(fast: NDArray[Any], plain: NDArray[Any], ct: CTVolume) -> dict[str, Any]:
