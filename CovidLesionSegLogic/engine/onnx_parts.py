@@ -7,6 +7,7 @@ import functools
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -14,7 +15,7 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
-from CovidLesionSegLogic.engine.parts import TorchParts
+from CovidLesionSegLogic.engine.parts import ONNX, TORCH, TorchParts, weights_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 _OPSET = 17
 _LEFT_TO_TORCH = {"refinement"}
 """Asked for so seldom that handing it over would cost more than it saves."""
+
+_INSTEAD = (
+    "ONNX Runtime could not take over the network, so PyTorch computed instead, which is slower; "
+    "'--engine torch' does so from the start."
+)
 
 _log = logging.getLogger(__name__)
 _Key = tuple[str, tuple[tuple[int, ...], ...]]
@@ -34,17 +40,35 @@ class OnnxParts:
     that PyTorch uses at that time.
     """
 
-    engine = "onnxruntime"
-
     def __init__(self, network: nn.Module) -> None:
         self._network = ref(network)  # the caller has it; who holds it by us would never let go
         self._sessions: dict[_Key, InferenceSession | None] = {}
+        self._notice: Callable[[str], None] | None = None
+        self.weights = weights_of(network)
+
+    @property
+    def engine(self) -> str:
+        """What computed so far: "onnxruntime", "torch" where that could do nothing, or both."""
+        wanted = [s is not None for (part, _), s in self._sessions.items() if not _left(part)]
+        if all(wanted):
+            return ONNX
+        return f"{ONNX}, {TORCH}" if any(wanted) else TORCH
+
+    def tell(self, notice: Callable[[str], None] | None) -> None:
+        """``notice`` is told, now or later, when PyTorch has to do what was to be done here."""
+        self._notice = notice
+        if self.engine != ONNX:
+            self._say()
+
+    def _say(self) -> None:
+        if self._notice is not None:
+            self._notice(_INSTEAD)
 
     def __call__(self, part: str, *inputs: Tensor) -> tuple[Tensor, ...]:
         """As :class:`~CovidLesionSegLogic.engine.parts.Parts` says."""
         key = (part, tuple(tuple(x.shape[1:]) for x in inputs))
         if key not in self._sessions:
-            self._sessions[key] = None if part in _LEFT_TO_TORCH else self._session(part, inputs)
+            self._sessions[key] = None if _left(part) else self._session(part, inputs)
         session = self._sessions[key]
         if session is None:
             network = self._network()
@@ -67,6 +91,7 @@ class OnnxParts:
             return self._new_session(part, inputs)
         except Exception:  # noqa: BLE001 - two libraries' own kinds; the network runs anyway
             _log.warning("ONNX Runtime cannot do '%s'; PyTorch does", part, exc_info=True)
+            self._say()
             return None
 
     def _new_session(self, part: str, inputs: tuple[Tensor, ...]) -> InferenceSession:
@@ -84,6 +109,10 @@ class OnnxParts:
         return onnxruntime.InferenceSession(
             _exported(network, part, inputs), options, providers=["CPUExecutionProvider"]
         )
+
+
+def _left(part: str) -> bool:
+    return part in _LEFT_TO_TORCH
 
 
 @functools.cache
@@ -124,7 +153,8 @@ def _exported(network: nn.Module, part: str, inputs: tuple[Tensor, ...]) -> byte
         result = module(*examples)
     outputs = [f"output_{n}" for n in range(len(result) if isinstance(result, list) else 1)]
     stream = io.BytesIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    # Standard output is left alone: it belongs to all threads of the process.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes are fixed on purpose, and this exporter is old
         torch.onnx.export(
             module,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
+from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from CovidLesionSegLogic.engine.onnx_parts import OnnxParts
+
 AUTO, TORCH, ONNX = "auto", "torch", "onnxruntime"
 ENGINES = (AUTO, TORCH, ONNX)
 """What computes: PyTorch, or ONNX Runtime, which is the faster one on CPUs."""
@@ -21,14 +23,11 @@ ENGINES = (AUTO, TORCH, ONNX)
 WORTHWHILE = 24
 """From so many slices on, ONNX Runtime saves more than the 3 s that it takes to hand it over."""
 
-_log = logging.getLogger(__name__)
-_handed_over: WeakKeyDictionary[nn.Module, Parts] = WeakKeyDictionary()
+_handed_over: WeakKeyDictionary[nn.Module, OnnxParts] = WeakKeyDictionary()
 
 
 class Parts(Protocol):
     """Runs a network's methods by name, without gradients."""
-
-    engine: str
 
     def __call__(self, part: str, *inputs: Tensor) -> tuple[Tensor, ...]:
         """What the network's method ``part`` ("encode", "refinement.detail") returns, a tuple."""
@@ -36,8 +35,6 @@ class Parts(Protocol):
 
 class TorchParts:
     """The network as it is, by PyTorch."""
-
-    engine = TORCH
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
@@ -76,13 +73,35 @@ def engine_for(name: str, device: torch.device, slices: int) -> str:
     return ONNX if device.type == "cpu" and slices >= WORTHWHILE and has_onnx() else TORCH
 
 
-def parts_of(network: nn.Module, engine: str) -> Parts:
-    """The network's parts by ``engine``; what ONNX Runtime got is kept as long as the network."""
+def parts_of(network: nn.Module, engine: str, notice: Callable[[str], None] | None = None) -> Parts:
+    """The network's parts by ``engine``.
+
+    What ONNX Runtime got is kept as long as the network, and handed over again when weights have
+    changed. ``notice`` is told in a sentence when PyTorch has to do instead.
+    """
     if engine != ONNX:
         return TorchParts(network)
     kept = _handed_over.get(network)
-    if kept is None:
+    if kept is None or kept.weights != weights_of(network):
         from CovidLesionSegLogic.engine.onnx_parts import OnnxParts
 
         kept = _handed_over[network] = OnnxParts(network)
+    kept.tell(notice)
     return kept
+
+
+def engine_used(network: nn.Module, engine: str) -> str:
+    """What computed when ``engine`` was to: the same, but for what ONNX Runtime could not do."""
+    kept = _handed_over.get(network) if engine == ONNX else None
+    return engine if kept is None else kept.engine
+
+
+def weights_of(network: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Which weights a network has, without looking at them: equal as long as none has changed."""
+    from itertools import chain
+
+    return tuple(
+        # Inference tensors count no changes.
+        (x.data_ptr(), 0 if x.is_inference() else x._version)
+        for x in chain(network.parameters(), network.buffers())
+    )

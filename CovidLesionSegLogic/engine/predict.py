@@ -15,7 +15,7 @@ from CovidLesionSegLogic.engine.device import default_batch_size
 from CovidLesionSegLogic.engine.parts import AUTO, engine_for
 from CovidLesionSegLogic.engine.preprocess import Box, lung_boxes, prepare_slice, resize
 from CovidLesionSegLogic.engine.progress import Progress, no_progress
-from CovidLesionSegLogic.engine.refine import Shortcuts
+from CovidLesionSegLogic.engine.refine import Shortcuts, floor_for
 from CovidLesionSegLogic.engine.runner import Runner
 from CovidLesionSegLogic.models import GateSpec, ModelCard
 
@@ -83,7 +83,7 @@ def predict_slices(
     engine
         What computes, of :data:`~CovidLesionSegLogic.engine.parts.ENGINES`.
     shortcuts
-        What is left out where it cannot matter; None: all there is.
+        What is left out where it hardly matters; None: all there is, for the card's thresholds.
     stage
         What ``progress`` is told.
     progress, cancel
@@ -104,6 +104,8 @@ def predict_slices(
     else:
         boxes = lung_boxes(lungs, card.input)
     engine = engine_for(engine, device, len(boxes))
+    if shortcuts is None:
+        shortcuts = Shortcuts(floor=floor_for(min(c.threshold for c in card.classes)))
     batch_size = batch_size or default_batch_size(device)
     runner = Runner(network, card, device, batch_size, gate, notice, engine, shortcuts)
     todo = iter(boxes.items())

@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNDECIDED = 0.001
-"""Below this probability a pixel is no lesion, whatever is looked at besides."""
+"""Below this probability a pixel is taken for no lesion, whatever is looked at besides.
+
+It has a thousandth of the odds of one half; for lower thresholds see :func:`floor_for`.
+"""
 
 TILE = 16
 
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """What is left out where it cannot change a label; the benchmark switches each off.
+    """What is left out where it is not expected to change a label; each can be switched off.
 
     Parameters
     ----------
@@ -27,23 +30,35 @@ class Shortcuts:
         The refinement's last stages run only around undecided pixels.
     one_view
         A mirror image is looked at only where the first view leaves something undecided.
+    floor
+        The probability from which a pixel is undecided, as :func:`floor_for` gives it.
     """
 
     tiles: bool = True
     one_view: bool = True
+    floor: float = UNDECIDED
 
 
 _AT_ONCE = 64
 _MOST = 0.4
 
 
-def undecided(logits: Tensor, temperature: float) -> Tensor:
-    """(B, H, W): where logits (B, classes, H, W) leave a class a probability of 0.001 or more."""
-    least = math.log(UNDECIDED / (1 - UNDECIDED)) * temperature
+def floor_for(threshold: float) -> float:
+    """The probability from which a pixel is undecided, for a lowest ``threshold`` of labels.
+
+    It has a thousandth of the threshold's odds, and is at most 0.001.
+    """
+    odds = min(threshold / (1 - threshold), 1.0) * UNDECIDED / (1 - UNDECIDED)
+    return odds / (1 + odds)
+
+
+def undecided(logits: Tensor, temperature: float, floor: float = UNDECIDED) -> Tensor:
+    """(B, H, W): where logits (B, classes, H, W) leave a class a probability of ``floor``."""
+    least = math.log(floor / (1 - floor)) * temperature
     return (logits >= least).any(dim=1)
 
 
-def refined(parts: Parts, coarse: Tensor, temperature: float) -> Tensor:
+def refined(parts: Parts, coarse: Tensor, temperature: float, floor: float = UNDECIDED) -> Tensor:
     """Final logits of the coarse-refine network from its coarse ones (B, classes, H, W).
 
     Two thirds of the refinement's arithmetic are its last, local stages at the highest
@@ -51,7 +66,7 @@ def refined(parts: Parts, coarse: Tensor, temperature: float) -> Tensor:
     pixels keep their coarse logits, which the threshold is far from. Where much is undecided, or
     something at the frame's rim, the whole frame is refined.
     """
-    doubtful = undecided(coarse, temperature)
+    doubtful = undecided(coarse, temperature, floor)
     result = coarse.clone()
     whole: list[int] = []
     tiled: list[int] = []

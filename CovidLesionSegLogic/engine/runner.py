@@ -57,7 +57,7 @@ class Runner:
     notice
         Called with a sentence when the batch size shrinks.
     shortcuts
-        What is left out where it cannot matter; None: all there is.
+        What is left out where it hardly matters; None: all there is.
     engine
         What computes, of :data:`~CovidLesionSegLogic.engine.parts.ENGINES` but "auto".
     """
@@ -75,7 +75,7 @@ class Runner:
     ) -> None:
         self.shortcuts = shortcuts or Shortcuts()
         self.network = network
-        self.parts = parts_of(network, engine)
+        self.parts = parts_of(network, engine, notice)
         self.card = card
         self.device = device
         self.batch_size = batch_size
@@ -127,7 +127,8 @@ class Runner:
         if not self.card.inference.flips:
             return logits
         if self.shortcuts.one_view:
-            doubtful = undecided(logits, self.card.inference.temperature).flatten(1).any(1)
+            temperature, floor = self.card.inference.temperature, self.shortcuts.floor
+            doubtful = undecided(logits, temperature, floor).flatten(1).any(1)
         else:
             doubtful = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
         if doubtful.any():
@@ -149,7 +150,8 @@ class Runner:
             return coarse
         if not self.shortcuts.tiles:
             return coarse + self.parts("refinement", coarse)[0]
-        return refined(self.parts, coarse, self.card.inference.temperature)
+        temperature, floor = self.card.inference.temperature, self.shortcuts.floor
+        return refined(self.parts, coarse, temperature, floor)
 
     def _gated(self, inputs: Tensor, gate: GateSpec) -> list[SliceOutput]:
         """The encoder runs once; what passes the gate goes on from the encoder's features."""

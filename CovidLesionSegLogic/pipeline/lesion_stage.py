@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from CovidLesionSegLogic.engine import (
     Cancel,
     Progress,
     Shortcuts,
+    engine_for,
+    engine_used,
+    floor_for,
     no_progress,
     predict_slices,
 )
@@ -32,12 +35,14 @@ if TYPE_CHECKING:
 class LesionStage:
     """Labels (z, y, x), maps (classes, z, y, x) where kept, and what the gate saw.
 
-    ``seen``: slice index -> the gate's probability, and whether the slice was segmented.
+    ``seen``: slice index -> the gate's probability, and whether the slice was segmented;
+    ``engine``: what computed, as :func:`~CovidLesionSegLogic.engine.parts.engine_used` says.
     """
 
     labels: NDArray[np.uint8]
     maps: NDArray[np.float16] | None
     seen: dict[int, tuple[float, bool]]
+    engine: str
 
 
 def find_lesions(
@@ -65,7 +70,11 @@ def find_lesions(
     labels = np.zeros(canonical.shape, np.uint8)
     maps = np.zeros((len(card.classes), *canonical.shape), np.float16) if probability else None
     row_column = (canonical.spacing[1], canonical.spacing[0])
+    if threshold is not None:
+        shortcuts = replace(shortcuts or Shortcuts(), floor=floor_for(threshold))
     seen: dict[int, tuple[float, bool]] = {}
+    count = sum(bool(plane.any()) for plane in lungs)
+    engine = engine_for(engine, device, count)
     for one in predict_slices(
         canonical.array,
         lungs,
@@ -93,4 +102,4 @@ def find_lesions(
     if card.postprocess.min_volume_ml > 0:
         smallest = math.ceil(card.postprocess.min_volume_ml / canonical.voxel_volume_ml)
         remove_small(labels, smallest)
-    return LesionStage(labels, maps, seen)
+    return LesionStage(labels, maps, seen, engine_used(network, engine))

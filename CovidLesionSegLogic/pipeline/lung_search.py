@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 
 from CovidLesionSegLogic.engine import Progress, SlicePrediction
 from CovidLesionSegLogic.lungs import has_lung
 
 APART_MM = 10.0
-"""Of slices in the first look; a lung that fits in between is smaller than what counts as one."""
+"""Of slices in the first look: lungs do not begin and end within so little."""
 
 Predict = Callable[[Sequence[int], Progress], Iterator[SlicePrediction]]
 
@@ -22,19 +21,23 @@ def first_look(count: int, spacing: float) -> list[int]:
 
 
 def second_look(seen: Mapping[int, bool]) -> list[int]:
-    """The slices that lie beside one with lung; ``seen``: slice -> whether it has lung."""
-    return [
-        k
-        for low, high in pairwise(sorted(seen))
-        if seen[low] or seen[high]
-        for k in range(low + 1, high)
-    ]
+    """Slices not seen, from the last without lung below all lung to the first without above it.
+
+    Also those between two without lung are looked at there: the network may have missed a slice of
+    a lung that is dense all over. ``seen``: slice -> whether it has lung.
+    """
+    slices = sorted(seen)
+    with_lung = [n for n, k in enumerate(slices) if seen[k]]
+    if not with_lung:
+        return []
+    low, high = max(with_lung[0] - 1, 0), min(with_lung[-1] + 1, len(slices) - 1)
+    return [k for k in range(slices[low], slices[high]) if k not in seen]
 
 
 def search_lungs(
     count: int, spacing: float, predict: Predict, progress: Progress, stage: str
 ) -> Iterator[SlicePrediction]:
-    """Predictions of some slices, then of those between them near which there is lung.
+    """Predictions of some slices, then of those around and between lung.
 
     Parameters
     ----------

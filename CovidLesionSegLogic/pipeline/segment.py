@@ -201,7 +201,7 @@ def segment_ct(
             "batch_size": options.batch_size or default_batch_size(device),
             "input": provenance.input_record(ct),
             "device": describe_device(device),
-            "engine": engine,
+            "engine": lesions.engine,
             "started": started,
             "seconds": dict(clock.seconds),
             "peak_memory_mb": peak_memory_mb(),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from CovidLesionSegLogic.assess.bench import growth as bench_growth
 from CovidLesionSegLogic.assess.bench import peers as bench_peers
 from CovidLesionSegLogic.assess.bench import run as bench_run
 from CovidLesionSegLogic.assess.bench import whole as bench_whole
@@ -20,6 +25,8 @@ from CovidLesionSegLogic.assess.bench.savings import savings, thinned
 from CovidLesionSegLogic.assess.bench.whole import agreement
 from CovidLesionSegLogic.cli.app import main
 from CovidLesionSegLogic.ct import to_canonical
+from CovidLesionSegLogic.engine import Cancel
+from CovidLesionSegLogic.errors import CancelledError
 from CovidLesionSegLogic.models import LUNG_MODEL, list_models
 from CovidLesionSegLogic.pipeline import SegmentOptions, segment_ct
 
@@ -182,6 +189,22 @@ def test_growth_is_measured_in_other_processes_and_drawn(tmp_path, monkeypatch, 
     assert all(row["seconds"] > sum(row["stages"].values()) > 0 for row in rows)
     assert all(row["peak_mb"] > 200 for row in rows)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_is_stopped_ends_its_process(tmp_path, monkeypatch):
+    note = tmp_path / "pid"
+    script = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    monkeypatch.setattr(bench_growth, "_COMMAND", [sys.executable, "-c", script])
+    cancel = Cancel()
+    timer = threading.Timer(3.0, cancel.cancel)
+    timer.start()
+    start = time.monotonic()
+    with pytest.raises(CancelledError):
+        bench_growth._run(tmp_path / "ct.nii", "refnet", "cpu", tmp_path, cancel)
+    timer.cancel()
+    assert time.monotonic() - start < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)
 
 
 def test_a_figure_of_no_growth_is_refused(tmp_path, capsys):

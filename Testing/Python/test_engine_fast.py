@@ -11,15 +11,24 @@ import pytest
 import tiny_model
 import torch
 
+from CovidLesionSegLogic.ct.volume import CTVolume
+from CovidLesionSegLogic.engine import Shortcuts, predict_slices
 from CovidLesionSegLogic.engine import parts as engine_parts
-from CovidLesionSegLogic.engine import predict_slices
 from CovidLesionSegLogic.engine.onnx_parts import OnnxParts
-from CovidLesionSegLogic.engine.parts import ONNX, TORCH, TorchParts, engine_for, parts_of
-from CovidLesionSegLogic.engine.refine import UNDECIDED, refined, undecided
+from CovidLesionSegLogic.engine.parts import (
+    ONNX,
+    TORCH,
+    TorchParts,
+    engine_for,
+    engine_used,
+    parts_of,
+)
+from CovidLesionSegLogic.engine.refine import UNDECIDED, floor_for, refined, undecided
 from CovidLesionSegLogic.errors import RequestError
 from CovidLesionSegLogic.models import InferenceSpec
 from CovidLesionSegLogic.networks import SegmentationNetwork, build_network
 from CovidLesionSegLogic.pipeline import SegmentOptions, check_options
+from CovidLesionSegLogic.pipeline.lesion_stage import find_lesions
 
 CPU = torch.device("cpu")
 SIZE = 128
@@ -57,6 +66,13 @@ def test_undecided_is_what_the_probability_says(coarse):
     for temperature in (1.0, 0.4):
         expected = (torch.sigmoid(coarse / temperature) >= UNDECIDED).any(1)
         assert torch.equal(undecided(coarse, temperature), expected)
+
+
+def test_the_floor_keeps_its_distance_from_a_low_threshold():
+    assert floor_for(0.5) == pytest.approx(UNDECIDED)
+    assert floor_for(0.9) == pytest.approx(UNDECIDED)
+    assert floor_for(0.01) == pytest.approx(1e-5, rel=0.02)
+    assert floor_for(0.0005) < 1e-6
 
 
 def test_tiles_hold_the_refined_logits_and_the_rest_the_coarse_ones(network, coarse):
@@ -117,6 +133,37 @@ def test_the_mirror_image_is_looked_at_where_the_slice_is_in_doubt(tmp_path, mon
     np.testing.assert_allclose(both, both[::-1], atol=1e-5)  # the mean of both views
 
 
+class FarApart(SegmentationNetwork):
+    """Faint to the right of the middle, nothing (0.0005) elsewhere: a mirror image differs."""
+
+    n_classes = 1
+
+    def predict_logits(self, x):
+        logits = torch.full((len(x), 1, *x.shape[-2:]), -7.6)
+        seen = x[..., : x.shape[-1] // 2].mean((1, 2, 3)) > x[..., x.shape[-1] // 2 :].mean(
+            (1, 2, 3)
+        )
+        logits[seen] = -1.6
+        return logits
+
+
+def test_a_low_threshold_labels_what_it_would_without_shortcuts(tmp_path, monkeypatch):
+    card = tiny_model.install(tmp_path, monkeypatch)
+    card = dataclasses.replace(card, inference=InferenceSpec(flips=True))
+    array = np.full((1, 64, 64), -1000, np.int16)
+    array[:, :, 40:] = 0
+    ct = CTVolume(array)
+    lungs = np.ones_like(array, np.uint8)
+    expected, found = (
+        find_lesions(
+            ct, lungs, FarApart().eval(), card, device=CPU, threshold=0.005, shortcuts=shortcuts
+        ).labels
+        for shortcuts in (Shortcuts(one_view=False, tiles=False), None)
+    )
+    assert expected.any()
+    assert np.array_equal(found, expected)
+
+
 ARCHITECTURES = {
     "refnet": {"network": "refnet", "encoder": "resnet50"},
     "lungnet": {"network": "lungnet"},
@@ -174,6 +221,49 @@ def test_pytorch_does_what_onnx_runtime_cannot(monkeypatch, caplog):
         found = parts_of(network, ONNX)("predict_logits", x)[0]
         torch.testing.assert_close(found, network.predict_logits(x))
     assert "PyTorch does" in caplog.text
+
+
+def test_what_computed_is_told_truly_where_onnx_runtime_cannot(monkeypatch):
+    network = build_network({"network": "lungnet"}).eval()
+    x = torch.randn(1, 1, 64, 64)
+    assert engine_used(network, TORCH) == TORCH
+    said = []
+    monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: 1 / 0)
+    for _ in range(2):  # of a network that stays loaded, the next CT's result says it too
+        parts_of(network, ONNX, said.append)("predict_logits", x)
+        assert engine_used(network, ONNX) == TORCH
+    assert len(said) == 2
+    assert "PyTorch computed" in said[0]
+
+
+def test_changed_weights_are_handed_over_again():
+    network = build_network({"network": "lungnet"}).eval()
+    x = torch.randn(1, 1, 64, 64)
+    before = parts_of(network, ONNX)("predict_logits", x)[0]
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.mul_(1.1)
+    with torch.inference_mode():
+        found = parts_of(network, ONNX)("predict_logits", x)[0]
+        expected = network.predict_logits(x)
+    assert not torch.allclose(before, expected, rtol=1e-2)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    assert engine_used(network, ONNX) == ONNX
+
+
+def test_standard_output_stays_that_of_all_threads_while_a_network_is_handed_over(
+    monkeypatch, capsys
+):
+    real = torch.onnx.export
+
+    def export(*args, **options):
+        print("an event of another thread")
+        return real(*args, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    network = build_network({"network": "lungnet"}).eval()
+    parts_of(network, ONNX)("predict_logits", torch.randn(1, 1, 64, 64))
+    assert capsys.readouterr().out == "an event of another thread\n"
 
 
 def test_memory_that_onnx_runtime_lacks_is_a_shortage_of_memory():

@@ -53,6 +53,13 @@ def test_no_slice_of_a_lung_is_left_out(below, lung, above, spacing):
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
+def test_a_gap_in_the_lungs_is_looked_at_throughout():
+    has = [False] * 20 + [True] * 40 + [False] * 21 + [True] * 40 + [False] * 40
+    has[65] = True  # a slice that is found between those that are missed
+    looked, _ = searched(has, 1.0)
+    assert 65 in looked
+
+
 def test_a_long_scan_costs_little_more_than_its_chest():
     has = [False] * 700 + [True] * 300 + [False] * 200
     looked, _ = searched(has, 1.0)

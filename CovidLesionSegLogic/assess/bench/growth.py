@@ -23,6 +23,9 @@ SIZES = (50, 150, 300, 600, 1200)
 """Numbers of slices, from thick to thin ones of the same chest."""
 
 _COMMAND = [sys.executable, "-m", "CovidLesionSegLogic", "segment", "--progress", "none"]
+_LOOK_EVERY = 0.05
+_PATIENCE = 10.0
+"""Seconds: between two looks at the process, and until a process that is to stop is killed."""
 
 
 def of_slices(ct: CTVolume, count: int) -> CTVolume:
@@ -66,24 +69,34 @@ def growth(
         for model in models:
             cancel.check()
             begin(f"{count} slices, {model}")
-            rows.append({"model": model, "slices": count} | _run(file, model, device, folder))
+            found = _run(file, model, device, folder, cancel)
+            rows.append({"model": model, "slices": count} | found)
         file.unlink()
     return rows
 
 
-def _run(file: Path, model: str, device: str, folder: Path) -> dict[str, Any]:
+def _run(file: Path, model: str, device: str, folder: Path, cancel: Cancel) -> dict[str, Any]:
     target = folder / f"{file.stem}_{model}"
     start = time.perf_counter()
     command = [*_COMMAND, str(file), "-o", str(target), "--model", model, "--device", device]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    said = process.stderr.read()
-    peak = _wait(process)
+    words = folder / "stderr.txt"
+    with words.open("wb") as errors:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            # Ctrl-C on a terminal goes to this process alone, which ends the other.
+            start_new_session=True,
+        )
+    try:
+        peak = _wait(process, cancel)
+    except BaseException:
+        _end(process)
+        raise
     seconds = time.perf_counter() - start
     if process.returncode:
-        raise InputError(f"segment failed on {file.name}: {said.strip()}")
+        said = words.read_text(encoding="utf-8", errors="replace").strip()
+        raise InputError(f"segment failed on {file.name}: {said}")
     (result,) = target.rglob("*_quantification.json")
     provenance = json.loads(result.read_text(encoding="utf-8"))["provenance"]
     return {
@@ -93,15 +106,32 @@ def _run(file: Path, model: str, device: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _wait(process: subprocess.Popen[str]) -> float | None:
+def _wait(process: subprocess.Popen[bytes], cancel: Cancel) -> float | None:
     """Wait for the end; the peak of resident memory in MB where the system tells it."""
     if not hasattr(os, "wait4"):
-        process.wait()
+        while process.poll() is None:
+            cancel.check()
+            time.sleep(_LOOK_EVERY)
         return None
-    _, status, usage = os.wait4(process.pid, 0)
+    while True:
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        cancel.check()
+        time.sleep(_LOOK_EVERY)
     process.returncode = os.waitstatus_to_exitcode(status)
     # wait4 counts bytes on macOS, KiB elsewhere.
     return round(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to stop, which tidies up after it; kill it where it does not."""
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def draw_growth(rows: Sequence[dict[str, Any]], path: Path) -> None:

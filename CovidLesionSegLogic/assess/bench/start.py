@@ -10,6 +10,8 @@ import time
 from statistics import median
 from typing import Any
 
+from CovidLesionSegLogic.errors import InputError
+
 _COMMAND = [sys.executable, "-m", "CovidLesionSegLogic"]
 _LONGEST = 120.0
 
@@ -49,7 +51,10 @@ def _worker() -> tuple[float, float]:
         events = map(json.loads, worker.stdout)
         times = []
         for request in ({"do": "prepare", "id": 1, "options": {"device": "cpu"}}, {"do": "exit"}):
-            next(e for e in events if e["event"] in ("ready", "done", "error"))
+            found = next((e for e in events if e["event"] in ("ready", "done", "error")), None)
+            if found is None or found["event"] == "error":
+                why = "it ended" if found is None else str(found.get("message", found))
+                raise InputError(f"The worker did not answer the benchmark: {why}")
             times.append(time.perf_counter() - start)
             worker.stdin.write(json.dumps(request) + "\n")
             worker.stdin.flush()
