@@ -21,7 +21,7 @@ ENGINES = (AUTO, TORCH, ONNX)
 """What computes: PyTorch, or ONNX Runtime, which is the faster one on CPUs."""
 
 WORTHWHILE = 24
-"""From so many slices on, ONNX Runtime saves more than the 3 s that it takes to hand it over."""
+"""From so many slices on, ONNX Runtime saves more than the 4 s that it takes to hand it over."""
 
 _handed_over: WeakKeyDictionary[nn.Module, OnnxParts] = WeakKeyDictionary()
 

@@ -27,7 +27,7 @@ class FoundLungs:
 
 
 class KeptLungs:
-    """Remembers the lungs of one CT, as found by one network on one kind of device."""
+    """Remembers the lungs of one CT, as found by one network, kind of device and engine."""
 
     def __init__(self) -> None:
         self._key = b""
@@ -35,10 +35,10 @@ class KeptLungs:
         self._found: FoundLungs | None = None
 
     def recall(
-        self, canonical: CTVolume, card: ModelCard, device: torch.device
+        self, canonical: CTVolume, card: ModelCard, device: torch.device, engine: str
     ) -> FoundLungs | None:
         """The lungs of ``canonical`` if they are known, in a mask that may be changed."""
-        key = _key(canonical, card, device)
+        key = _key(canonical, card, device, engine)
         if key != self._key:
             self.clear()
             self._key = key
@@ -57,11 +57,11 @@ class KeptLungs:
         self._key, self._mask, self._found = b"", None, None
 
 
-def _key(canonical: CTVolume, card: ModelCard, device: torch.device) -> bytes:
+def _key(canonical: CTVolume, card: ModelCard, device: torch.device, engine: str) -> bytes:
     """Whatever the lungs depend on; a gigabyte of voxels takes about a second."""
     digest = hashlib.blake2b(digest_size=32)
     described = (canonical.shape, canonical.spacing, canonical.array.dtype.str)
-    digest.update(repr((described, card.weights.sha256, device.type)).encode())
+    digest.update(repr((described, card.weights.sha256, device.type, engine)).encode())
     for plane in canonical.array:
         digest.update(np.ascontiguousarray(plane).data)
     return digest.digest()

@@ -145,21 +145,22 @@ def _found(
         found = lungs_from_density(canonical.array, canonical.spacing)
         progress(STAGE, 1, 1)
         return LungStage(found.array, found.method, None, found.warnings)
-    lungs = kept.recall(canonical, card, device)
+    count = len(canonical.array)
+    engine = engine_for(engine, device, count)
+    lungs = kept.recall(canonical, card, device, engine)
     if lungs is not None:
         progress(STAGE, 0, 1)
         progress(STAGE, 1, 1)
         return LungStage(lungs.mask, lungs.method, card, lungs.warnings)
     with memory_errors_for(device, "the lung network"):
         network = networks(card, device)
-    count = len(canonical.array)
     predict = functools.partial(
         _predictions,
         canonical.array,
         network,
         card,
         device=device,
-        engine=engine_for(engine, device, count),
+        engine=engine,
         cancel=cancel,
         notice=notice,
     )

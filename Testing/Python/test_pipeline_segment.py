@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from CovidLesionSegLogic.ct import CTVolume, to_canonical, window, write_image
 from CovidLesionSegLogic.engine import Cancel
+from CovidLesionSegLogic.engine.parts import has_onnx
 from CovidLesionSegLogic.errors import CancelledError, InputError, RequestError
 from CovidLesionSegLogic.pipeline import KeptLungs, SegmentOptions, segment_ct
 
@@ -198,11 +199,11 @@ def test_lungs_of_the_same_ct_are_found_once(phantom, card, tmp_path, monkeypatc
     kept = KeptLungs()
     steps: list[tuple[str, int, int]] = []
 
-    def run_once(ct):
+    def run_once(ct, engine="auto"):
         steps.clear()
         result = segment_ct(
             ct,
-            SegmentOptions(model=card.name, device="cpu"),
+            SegmentOptions(model=card.name, device="cpu", engine=engine),
             progress=lambda *step: steps.append(step),
             kept_lungs=kept,
         )
@@ -214,6 +215,8 @@ def test_lungs_of_the_same_ct_are_found_once(phantom, card, tmp_path, monkeypatc
     assert slices == [("lungs", 0, 1), ("lungs", 1, 1)]
     np.testing.assert_array_equal(first.lungs, second.lungs)
     np.testing.assert_array_equal(first.labels, second.labels)
+    _, slices = run_once(phantom.ct, engine="torch")
+    assert (len(slices) > 2) == has_onnx()
     changed = phantom.ct.array.copy()
     changed[3, 10, 10] += 1
     _, slices = run_once(replace(phantom.ct, array=changed))

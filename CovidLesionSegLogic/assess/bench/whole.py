@@ -58,6 +58,7 @@ def compare_whole(
     The plain loops write nothing; ratios count the product's seconds of writing on both sides.
     """
     rows = []
+    read_ct(path)  # neither side pays for libraries and for a disk that was not yet read
     for model in models:
         side = PUBLISHED_SIDE.get(model)
         sides = [None] if side in (None, get_card(model, "lesion").input.size) else [None, side]
