@@ -171,8 +171,8 @@ def test_any_number_of_slices_is_the_same_chest(phantom):
 
 
 def test_growth_is_measured_in_other_processes_and_drawn(tmp_path, monkeypatch, capsys, released):
-    monkeypatch.setattr(bench_run, "QUICK_SIZES", (6, 12))
-    monkeypatch.setattr(bench_run, "FULL_SHAPE", (12, 96, 96))
+    monkeypatch.setattr(bench_run, "QUICK_SIZES", (24, 36))
+    monkeypatch.setattr(bench_run, "FULL_SHAPE", (24, 96, 96))
     cards = [card for card in list_models("lesion") if card.name == "coarse-refine"]
     monkeypatch.setattr(bench_run, "list_models", lambda task: cards)
     file, picture = tmp_path / "bench.json", tmp_path / "growth.png"
@@ -182,10 +182,10 @@ def test_growth_is_measured_in_other_processes_and_drawn(tmp_path, monkeypatch, 
         capsys.readouterr()
         .out.strip()
         .splitlines()[-1]
-        .startswith("bench: coarse-refine 6 to 12 slices: ")
+        .startswith("bench: coarse-refine 24 to 36 slices: ")
     )
     rows = json.loads(file.read_text())["growth"]
-    assert [row["slices"] for row in rows] == [6, 12]
+    assert [row["slices"] for row in rows] == [24, 36]
     assert all(row["seconds"] > sum(row["stages"].values()) > 0 for row in rows)
     assert all(row["peak_mb"] > 200 for row in rows)
     assert picture.read_bytes().startswith(b"\x89PNG")
