@@ -39,7 +39,7 @@ class Scale:
     peers: tuple[str, ...]
 
 
-QUICK = Scale(whole=1, turns=2, slices=6, peers=("inf-net",))
+QUICK = Scale(whole=1, turns=2, slices=4, peers=("inf-net",))
 FULL = Scale(whole=2, turns=3, slices=24, peers=tuple(PEERS))
 
 
