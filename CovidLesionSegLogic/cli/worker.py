@@ -7,9 +7,9 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from CovidLesionSegLogic.cli.parsing import Parser
 from CovidLesionSegLogic.cli.progress import Reporter, json_stream
@@ -77,14 +77,18 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
     return 0
 
 
-def _own_input() -> TextIO:
+def _own_input() -> Iterator[str]:
     """The lines of standard input, which is left empty for everybody else in this process.
 
     A library or a child process must not take requests. On Windows, whoever asks what standard
     input is waits while a thread reads from it, and libraries ask when they are loaded.
     """
+    from CovidLesionSegLogic.batch.desk import lines_of
+
+    if sys.stdin is None:
+        raise RequestError("The worker takes requests on standard input, which is closed: open it.")
     own = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8", errors="replace")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, sys.stdin.fileno())
     os.close(nothing)
-    return own
+    return lines_of(own)
