@@ -16,7 +16,14 @@ from CovidLesionSegLogic import __version__
 from CovidLesionSegLogic.batch.exchange import elide
 from CovidLesionSegLogic.batch.settings import StopBatchError
 from CovidLesionSegLogic.engine import Cancel, Progress
-from CovidLesionSegLogic.errors import CovidLesionSegError, InputError, RequestError
+from CovidLesionSegLogic.engine.memory import is_out_of_memory
+from CovidLesionSegLogic.errors import (
+    NO_MEMORY,
+    CovidLesionSegError,
+    DeviceError,
+    InputError,
+    RequestError,
+)
 
 LONGEST_LINE = 1 << 28
 """A study of a million files with long paths; a request is never longer."""
@@ -47,6 +54,8 @@ class Desk:
         self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._cancels: dict[int, Cancel] = {}
         self._lock = threading.Lock()
+        self.device_failed = False
+        """Whether a graphics card has failed, which spoils what this process computes there."""
 
     def listen(self, lines: Iterable[str]) -> None:
         """Take requests until the lines end; to be run in a thread of its own."""
@@ -92,20 +101,17 @@ class Desk:
         try:
             answer: dict[str, Any] = {"event": "done", "id": number, "result": work()}
         except CovidLesionSegError as error:
+            self.device_failed = self.device_failed or isinstance(error, DeviceError)
             answer = {"event": "error", "id": number, **_told(error)}
-        except MemoryError:
-            clear()
-            lacking = InputError("There is not enough memory for this CT; close other programs.")
-            answer = {"event": "error", "id": number, **_told(lacking)}
         except Exception as error:  # noqa: BLE001 - whatever it is, the next request must work
-            _log.exception("request %s failed", request["do"])
-            answer = {
-                "event": "error",
-                "id": number,
-                "code": 1,
-                "message": f"internal error: {type(error).__name__}: {elide(str(error))}.",
-                "details": traceback.format_exc(),
-            }
+            if is_out_of_memory(error):
+                clear()
+                told = _told(InputError(NO_MEMORY))
+            else:
+                _log.exception("request %s failed", request["do"])
+                message = f"internal error: {type(error).__name__}: {elide(str(error))}."
+                told = {"code": 1, "message": message, "details": traceback.format_exc()}
+            answer = {"event": "error", "id": number, **told}
         finally:
             with self._lock:
                 del self._cancels[number]

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from CovidLesionSegLogic.cli.parsing import Parser
-from CovidLesionSegLogic.cli.progress import Reporter, json_stream
+from CovidLesionSegLogic.cli.progress import Reporter
+from CovidLesionSegLogic.cli.streams import json_stream, telling
 from CovidLesionSegLogic.errors import RequestError
 
 NICENESS = 5
@@ -65,16 +66,38 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
         def send(message: Mapping[str, Any]) -> None:
             text = json.dumps(message, allow_nan=False, default=str)
-            with lock:
+            with lock, telling():
                 stream.write(text + "\n")
                 stream.flush()
 
         if args.studies:
             serve(StudyWorker(send), _own_input())
         else:
-            root = args.exchange.resolve()
+            root = private_folder(args.exchange)
             serve(Worker(root, send), _own_input(), root)
     return 0
+
+
+def private_folder(folder: Path) -> Path:
+    """The exchange folder, for its owner's eyes only from now on.
+
+    RequestError where its removal at the end would take away more than was exchanged.
+    """
+    folder = folder.resolve()
+    kept = [Path.cwd(), Path(os.path.expanduser("~")).resolve()]
+    if any(one == folder or folder in one.parents for one in kept):
+        raise RequestError(
+            f"The exchange folder {folder} is removed at the end, and it holds the home folder or "
+            "the current one: make a new folder for the exchange."
+        )
+    try:
+        folder.chmod(0o700)
+    except OSError as error:
+        raise RequestError(
+            f"The exchange folder {folder} cannot be made private ({error.strerror or error}): "
+            "choose one of your own."
+        ) from error
+    return folder
 
 
 def _own_input() -> Iterator[str]:
