@@ -6,17 +6,20 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.ct.itk import itk_name
+from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.outputs.claim import hold
 from CovidLesionSegLogic.outputs.moves import PREFIX, move_all, settle
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _FULL_BYTES = 1_000_000
+_HIDDEN = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}/new/")
 
 
 def check_output_folder(folder: str | Path) -> Path:
@@ -25,6 +28,10 @@ def check_output_folder(folder: str | Path) -> Path:
     It need not exist yet; nothing is created. Returns the absolute path; raises RequestError.
     """
     folder = Path(folder).absolute()
+    try:
+        itk_name(folder)
+    except InputError as error:
+        raise RequestError(f"The output folder cannot be used: {error}") from error
     there = _existing(folder)
     if not there.is_dir():
         raise RequestError(
@@ -118,6 +125,8 @@ def staged_folder(folder: str | Path, outdated: Outdated = frozenset) -> Iterato
                 path.rmdir()
         if isinstance(error, OSError):
             raise write_error(folder, error) from error
+        if isinstance(error, RequestError):  # that names a file where it never was for anyone
+            raise RequestError(_HIDDEN.sub("", str(error))) from error
         if isinstance(error, RuntimeError) and _disk_is_full(folder):
             # Writers in C++ say only that a write failed.
             raise write_error(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error

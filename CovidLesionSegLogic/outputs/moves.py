@@ -28,7 +28,8 @@ def move_all(fresh: Path, folder: Path, work: Path, outdated: Collection[str]) -
     new = sorted(path.name for path in fresh.iterdir())
     replaced, moving = work / "old", work / "moving"
     replaced.mkdir()
-    (work / _GOING).write_text(json.dumps(sorted(outdated)), encoding="utf-8")
+    going = sorted(set(outdated).difference(new))
+    (work / _GOING).write_text(json.dumps(going), encoding="utf-8")
     os.replace(fresh, moving)
     moved: list[str] = []
     kept: list[str] = []

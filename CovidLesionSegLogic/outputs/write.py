@@ -48,7 +48,7 @@ def _missing(what: str) -> str:
     elif what == "report":
         try:
             import matplotlib  # noqa: F401
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # it wants a folder to write into
             return f"matplotlib cannot be used ({error})"
     return ""
 

@@ -108,8 +108,7 @@ class SegmentOptions:
         """Programs hand options over as JSON, in which anything may stand anywhere."""
         for name, kinds in _KINDS.items():
             value = getattr(self, name)
-            fits = isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds)
-            if not fits:
+            if not isinstance(value, kinds) or (type(value) is bool and bool not in kinds):
                 raise RequestError(
                     f"The option '{name}' cannot be a value of type {type(value).__name__}."
                 )

@@ -162,7 +162,8 @@ def when_moving(act: list[Any]) -> None:
     replace = os.replace
 
     def acting(source: Any, target: Any) -> None:
-        DEEDS[act[0]](*act[1:])
+        if Path(target).parent.name != "new":  # else it is a file that was just written
+            DEEDS[act[0]](*act[1:])
         replace(source, target)
 
     os.replace = acting  # type: ignore[assignment]
@@ -193,10 +194,53 @@ def no_network(report: str) -> None:
     sys.addaudithook(hook)
 
 
+def no_temporary(nowhere: str) -> None:
+    """There is no folder for temporary files but ``nowhere``."""
+    import tempfile
+
+    tempfile.tempdir = None
+    tempfile._candidate_tempdir_list = lambda: [nowhere]  # type: ignore[attr-defined]
+
+
 def stream(what: list[str]) -> None:
     """Standard output or error goes to a file of the system: [stdout or stderr, path]."""
     target = os.open(what[1], os.O_WRONLY)
     os.dup2(target, {"stdout": 1, "stderr": 2}[what[0]])
+
+
+def cut_writers(told: list[str]) -> None:
+    """Write an image where files may have at most so many bytes; what came of it: [report, suffix].
+
+    A limit of this process: its last act.
+    """
+    import resource
+
+    import numpy as np
+
+    from CovidLesionSegLogic.ct import CTVolume, read_ct, write_image
+    from CovidLesionSegLogic.errors import RequestError
+
+    report, suffix = told
+    hu = np.random.default_rng(0).integers(-1000, 100, (4, 24, 24)).astype(np.int16)
+    folder = Path(f"{report}-files")
+    folder.mkdir()
+    path = folder / f"image{suffix}"
+    grid = CTVolume(hu, spacing=(2.0, 2.0, 5.0))
+    size = write_image(hu, grid, path).stat().st_size
+    outcomes = []
+    for most in sorted({0, 1, 10, 348, 352, 400, size - 1, size - 8, size, *range(0, size, 600)}):
+        path.unlink(missing_ok=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+        try:
+            write_image(hu, grid, path)
+            end = "written"
+        except RequestError:
+            end = "RequestError"
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        whole = path.exists() and np.array_equal(read_ct(path).array, hu)
+        left = sorted(one.name for one in folder.iterdir())
+        outcomes.append({"most": most, "end": end, "whole": whole, "left": left})
+    Path(report).write_text(json.dumps(outcomes))
 
 
 def _mark(path: str, seconds: float = 0.0) -> None:
@@ -214,7 +258,23 @@ def _raised(words: str) -> None:
     raise RuntimeError(words)
 
 
-DEEDS = {"mark": _mark, "sleep": time.sleep, "gone": _gone, "raised": _raised}
+_times = {"killed": 0}
+
+
+def _killed(step: int) -> None:
+    """End this process at the ``step``-th time."""
+    _times["killed"] += 1
+    if _times["killed"] == step:
+        os.kill(os.getpid(), 9)
+
+
+DEEDS = {
+    "mark": _mark,
+    "sleep": time.sleep,
+    "gone": _gone,
+    "raised": _raised,
+    "killed": _killed,
+}
 FAULTS = {
     f.__name__: f
     for f in (
@@ -225,7 +285,9 @@ FAULTS = {
         when_moving,
         clock,
         no_network,
+        no_temporary,
         stream,
+        cut_writers,
     )
 }
 
@@ -246,7 +308,7 @@ def _child(told: dict[str, Any]) -> int:
         code = cli.main(told["arguments"])
         sys.stdout.flush()
         return code
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - told, and another run's fork goes on
         traceback.print_exc()
         return 99
 
@@ -258,8 +320,8 @@ def _requests() -> Iterator[dict[str, Any]]:
 
 def _serve(models: Path) -> None:
     import pytest
-    import scipy.ndimage
-    import SimpleITK
+    import scipy.ndimage  # noqa: F401
+    import SimpleITK  # noqa: F401
     import tiny_model
     import torch
 
@@ -281,7 +343,7 @@ def _serve(models: Path) -> None:
             else:
                 done, status = os.waitpid(told["pid"], os.WNOHANG)
                 answer = {"code": os.waitstatus_to_exitcode(status) if done else None}
-            print(json.dumps(answer), flush=True)  # noqa: T201
+            print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
