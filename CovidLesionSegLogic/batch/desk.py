@@ -54,11 +54,13 @@ class Desk:
         self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._cancels: dict[int, Cancel] = {}
         self._lock = threading.Lock()
+        self._opened = False
         self.device_failed = False
         """Whether a graphics card has failed, which spoils what this process computes there."""
 
     def listen(self, lines: Iterable[str]) -> None:
         """Take requests until the lines end; to be run in a thread of its own."""
+        self.open()
         for line in lines:
             if not line.strip():
                 continue
@@ -78,8 +80,12 @@ class Desk:
                 self._requests.put(request)
 
     def open(self) -> None:
-        """Say that requests are taken."""
-        self._send({"event": "ready", "version": __version__, "process": os.getpid()})
+        """Say that requests are taken: once, and before anything else."""
+        with self._lock:
+            if not self._opened:
+                self._opened = True
+                ready = {"event": "ready", "version": __version__, "process": os.getpid()}
+                self._send(ready)
 
     def requests(self) -> Iterator[tuple[dict[str, Any], Cancel]]:
         """The requests, each with the wish to stop it, until "exit" comes."""

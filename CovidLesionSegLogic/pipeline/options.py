@@ -31,6 +31,11 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
+def _fits(value: object, kinds: tuple[type, ...]) -> bool:
+    """As isinstance, but true and false are no numbers."""
+    return bool in kinds if isinstance(value, bool) else isinstance(value, kinds)
+
+
 @dataclass(frozen=True)
 class SegmentOptions:
     """What the user may choose; wrong values raise RequestError, missing files InputError.
@@ -108,11 +113,11 @@ class SegmentOptions:
         """Programs hand options over as JSON, in which anything may stand anywhere."""
         for name, kinds in _KINDS.items():
             value = getattr(self, name)
-            if not isinstance(value, kinds) or (type(value) is bool and bool not in kinds):
+            if not _fits(value, kinds):
                 raise RequestError(
                     f"The option '{name}' cannot be a value of type {type(value).__name__}."
                 )
-        names = self.region_names or {}
+        names: Mapping[Any, Any] = self.region_names or {}
         if not all(isinstance(k, Integral) and isinstance(v, str) for k, v in names.items()):
             raise RequestError("Region names must be a table of whole numbers and texts.")
 

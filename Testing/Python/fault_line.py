@@ -59,6 +59,13 @@ class Run:
             assert time.monotonic() < until, self.err.read_text(errors="replace")
             time.sleep(0.01)
 
+    def wait_for_text(self, text: str, timeout: float = 120) -> None:
+        """Wait until the run has said something on standard output."""
+        until = time.monotonic() + timeout
+        while not self.out.exists() or text not in self.out.read_text("utf-8", "replace"):
+            assert time.monotonic() < until, self.err.read_text(errors="replace")
+            time.sleep(0.02)
+
 
 class Line:
     """The process that forks the runs."""
@@ -85,7 +92,11 @@ class Line:
         return answer
 
     def start(
-        self, *arguments: object, faults: dict[str, Any] | None = None, **environment: str
+        self,
+        *arguments: object,
+        faults: dict[str, Any] | None = None,
+        stdin: str = os.devnull,
+        **environment: str,
     ) -> Run:
         """Start a run: arguments of the command line, faults by name with their argument."""
         self._runs += 1
@@ -95,6 +106,7 @@ class Line:
             arguments=[os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments],
             faults=faults or {},
             environment=environment,
+            stdin=stdin,
             out=str(out),
             err=str(err),
         )["pid"]
@@ -258,6 +270,27 @@ def _raised(words: str) -> None:
     raise RuntimeError(words)
 
 
+def listening(pid: int) -> list[str]:
+    """Local addresses at which a process listens: its sockets, and the system's table of them."""
+    own = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(link))
+    found = []
+    for kind, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+        table = Path(f"/proc/{pid}/net/{kind}")
+        for row in table.read_text().splitlines()[1:] if table.exists() else ():
+            words = row.split()
+            if words[3] == state and f"socket:[{words[9]}]" in own:
+                found.append(f"{kind} {words[1]}")
+    return found
+
+
+def _sockets(report: str) -> None:
+    with open(report, "a", encoding="utf-8") as file:
+        file.write(json.dumps(listening(os.getpid())) + "\n")
+
+
 _times = {"killed": 0}
 
 
@@ -274,6 +307,7 @@ DEEDS = {
     "gone": _gone,
     "raised": _raised,
     "killed": _killed,
+    "sockets": _sockets,
 }
 FAULTS = {
     f.__name__: f
@@ -298,7 +332,7 @@ FAULTS = {
 def _child(told: dict[str, Any]) -> int:
     from CovidLesionSegLogic import cli
 
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(told["stdin"], os.O_RDONLY), 0)
     for number, path in ((1, told["out"]), (2, told["err"])):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), number)
     os.environ.update(told["environment"])

@@ -39,16 +39,6 @@ CUDA_FAILS = (
 )
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    """A CT ``scan.nii.gz`` with lungs, and the command line with the tiny model."""
-    top = tmp_path_factory.mktemp("faults")
-    batch_case.write_case(top, "scan")
-    line = Line(top)
-    yield line
-    line.close()
-
-
 def segment(line: Line, out: Path | str, *more: object, ct: Path | None = None) -> list[object]:
     """Arguments for a quick run that tells no progress."""
     given = ["segment", ct or line.folder / "scan.nii.gz", "-o", out, "--model", "tiny"]
@@ -385,20 +375,21 @@ def test_without_any_folder_for_temporary_files(line: Line) -> None:
 
 
 @pytest.mark.slow
-def test_a_bare_system(tmp_path: Path, batch_models: Path) -> None:
+def test_a_bare_system(tmp_path: Path, lesion_cards: list[Any]) -> None:
     """No home, no place for temporary files, no UTF-8, no standard streams, an odd umask."""
     folder = tmp_path / "Größe 日本"
     folder.mkdir()
     ct = batch_case.write_case(folder, "Thorax é")
-    environment = batch_case.environment(batch_models)
+    environment = os.environ | {"PYTHONPATH": str(batch_case.ROOT), "OMP_NUM_THREADS": "1"}
     for name in ("HOME", "LANG", "LC_CTYPE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR"):
         environment.pop(name, None)
     environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     (tmp_path / "file").touch()  # below which nobody can make a folder
     environment |= dict.fromkeys(("HOME", "TMPDIR"), str(tmp_path / "file" / "none"))
-    command = [sys.executable, "-m", "CovidLesionSegLogic", "segment", str(ct), "--lesion-types"]
-    command += ["-o", str(folder / "out"), "--lungs", str(folder / "lungs.nii.gz")]
-    command += ["--device", "cpu", *FORMATS, "--progress", "none"]
+    command = [sys.executable, "-m", "CovidLesionSegLogic", "segment", str(ct)]
+    smallest = min(lesion_cards, key=lambda card: card.weights.bytes)
+    command += ["--model", smallest.name, "--lungs", str(folder / "lungs.nii.gz")]
+    command += ["-o", str(folder / "out"), "--device", "cpu", *FORMATS, "--progress", "none"]
     done = subprocess.run(
         ["/bin/sh", "-c", 'umask 077; exec "$@" <&- >&-', "sh", *command],
         stderr=subprocess.PIPE,
