@@ -4,6 +4,8 @@ Every message is one sentence that says what is wrong and how to mend it; the co
 it without a traceback.
 """
 
+NO_MEMORY = "There is not enough memory for this CT; close other programs."
+
 
 class CovidLesionSegError(Exception):
     """Base of all expected failures; ``exit_code`` is the process's exit status.
@@ -25,6 +27,10 @@ class InputError(CovidLesionSegError):
     """The input (or an installed file) cannot be used; the message names the file and why."""
 
     exit_code = 3
+
+
+class DeviceError(CovidLesionSegError):
+    """The graphics card, or what drives it, failed; a new process may compute on it again."""
 
 
 class CancelledError(CovidLesionSegError):

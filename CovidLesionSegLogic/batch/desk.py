@@ -10,15 +10,27 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from CovidLesionSegLogic import __version__
+from CovidLesionSegLogic.batch.exchange import elide
 from CovidLesionSegLogic.batch.settings import StopBatchError
 from CovidLesionSegLogic.engine import Cancel, Progress
-from CovidLesionSegLogic.errors import CovidLesionSegError, InputError, RequestError
+from CovidLesionSegLogic.engine.memory import is_out_of_memory
+from CovidLesionSegLogic.errors import (
+    NO_MEMORY,
+    CovidLesionSegError,
+    DeviceError,
+    InputError,
+    RequestError,
+)
 
 LONGEST_LINE = 1 << 28
 """A study of a million files with long paths; a request is never longer."""
+LARGEST_ID = (1 << 53) - 1
+"""Larger whole numbers are not the same in every program that reads JSON (RFC 8259, section 6)."""
+LONGEST_MESSAGE = 1000
+"""A sentence with a path or two; what came in a request may be longer."""
 SECONDS_BETWEEN = 0.05
 """Between two reports of the same stage: a window cannot show more."""
 
@@ -42,9 +54,13 @@ class Desk:
         self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._cancels: dict[int, Cancel] = {}
         self._lock = threading.Lock()
+        self._opened = False
+        self.device_failed = False
+        """Whether a graphics card has failed, which spoils what this process computes there."""
 
     def listen(self, lines: Iterable[str]) -> None:
         """Take requests until the lines end; to be run in a thread of its own."""
+        self.open()
         for line in lines:
             if not line.strip():
                 continue
@@ -64,8 +80,12 @@ class Desk:
                 self._requests.put(request)
 
     def open(self) -> None:
-        """Say that requests are taken."""
-        self._send({"event": "ready", "version": __version__, "process": os.getpid()})
+        """Say that requests are taken: once, and before anything else."""
+        with self._lock:
+            if not self._opened:
+                self._opened = True
+                ready = {"event": "ready", "version": __version__, "process": os.getpid()}
+                self._send(ready)
 
     def requests(self) -> Iterator[tuple[dict[str, Any], Cancel]]:
         """The requests, each with the wish to stop it, until "exit" comes."""
@@ -87,20 +107,17 @@ class Desk:
         try:
             answer: dict[str, Any] = {"event": "done", "id": number, "result": work()}
         except CovidLesionSegError as error:
+            self.device_failed = self.device_failed or isinstance(error, DeviceError)
             answer = {"event": "error", "id": number, **_told(error)}
-        except MemoryError:
-            clear()
-            lacking = InputError("There is not enough memory for this CT; close other programs.")
-            answer = {"event": "error", "id": number, **_told(lacking)}
         except Exception as error:  # noqa: BLE001 - whatever it is, the next request must work
-            _log.exception("request %s failed", request["do"])
-            answer = {
-                "event": "error",
-                "id": number,
-                "code": 1,
-                "message": f"internal error: {type(error).__name__}: {error}.",
-                "details": traceback.format_exc(),
-            }
+            if is_out_of_memory(error):
+                clear()
+                told = _told(InputError(NO_MEMORY))
+            else:
+                _log.exception("request %s failed", request["do"])
+                message = f"internal error: {type(error).__name__}: {elide(str(error))}."
+                told = {"code": 1, "message": message, "details": traceback.format_exc()}
+            answer = {"event": "error", "id": number, **told}
         finally:
             with self._lock:
                 del self._cancels[number]
@@ -125,14 +142,23 @@ class Desk:
             cancel.cancel()
 
 
+def lines_of(stream: TextIO) -> Iterator[str]:
+    """The lines of a stream; of one that is too long only as much as shows that it is."""
+    while line := stream.readline(LONGEST_LINE + 1):
+        piece = line
+        while piece and not piece.endswith("\n"):
+            piece = stream.readline(1 << 20)
+        yield line
+
+
 def parse_request(line: str, tasks: Collection[str]) -> dict[str, Any]:
     """A request with a known "do" and a whole number "id"; RequestError for anything else."""
     if len(line) > LONGEST_LINE:
         raise RequestError("A request is longer than 256 mebibytes.")
     try:
         request = json.loads(line)
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, too
-        raise RequestError(f"A request is not JSON ({error}).") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # a number of 5,000 digits, too
+        raise RequestError(f"A request is not JSON ({elide(str(error))}).") from error
     if not isinstance(request, dict):
         raise RequestError("A request must be an object {...}.")
     do, number = request.get("do"), request.get("id")
@@ -140,14 +166,21 @@ def parse_request(line: str, tasks: Collection[str]) -> dict[str, Any]:
         return request
     if do != "cancel" and (not isinstance(do, str) or do not in tasks):
         known = ", ".join([*tasks, "cancel", "exit"])
-        raise RequestError(f"There is no request '{do}'; there are {known}.")
-    if type(number) is not int:
-        raise RequestError(f"The request '{do}' needs a whole number as 'id'.")
+        raise RequestError(f"There is no request {_shown(do)}; there are {known}.")
+    if type(number) is not int or abs(number) > LARGEST_ID:
+        raise RequestError(
+            f"The request '{do}' needs a whole number as 'id', at most {LARGEST_ID} in size."
+        )
     return request
 
 
+def _shown(value: Any) -> str:
+    """What came instead of a word; never more than a few words of it, however deep it nests."""
+    return f"'{value[:60]}'" if isinstance(value, str) else f"of type {type(value).__name__}"
+
+
 def _told(error: CovidLesionSegError) -> dict[str, Any]:
-    told = {"code": error.exit_code, "message": str(error)}
+    told = {"code": error.exit_code, "message": elide(str(error), LONGEST_MESSAGE)}
     return {**told, "stop": True} if isinstance(error, StopBatchError) else told
 
 

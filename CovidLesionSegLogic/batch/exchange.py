@@ -9,6 +9,7 @@ memory maps.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ from CovidLesionSegLogic.errors import InputError, RequestError
 BLOCK_BYTES = 4 << 20
 """Written at a time: some milliseconds on any disk."""
 CT_HEADER, CT_VOXELS = "ct.json", "ct.raw"
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What reading a message or a header raises when something else stands where a value should."""
 
 
 def write_ct(raw: RawVolume, folder: Path) -> Iterator[tuple[int, int]]:
@@ -73,8 +76,8 @@ def open_ct(folder: Path) -> RawVolume:
         dtype = np.dtype(header["dtype"])
         if dtype.kind not in "iuf":
             raise ValueError(f"voxels of type {dtype}")
-        array = open_voxels(folder / CT_VOXELS, tuple(header["shape"]), dtype)
-        return RawVolume(
+        array = open_voxels(folder / CT_VOXELS, _three(header["shape"]), dtype)
+        raw = RawVolume(
             array=array,
             origin=tuple(header["origin"]),
             spacing=tuple(header["spacing"]),
@@ -82,17 +85,20 @@ def open_ct(folder: Path) -> RawVolume:
             name=str(header["name"]),
             where=str(header["where"]),
             source=dict(header["source"]),
-            warnings=tuple(header["warnings"]),
+            warnings=tuple(map(str, header["warnings"])),
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        raw.grid()  # whether it is one
+        return raw
+    except _DAMAGED as error:
         raise InputError(
-            f"The CT that was handed over cannot be read ({error}): start the run again."
+            f"The CT that was handed over cannot be read ({elide(str(error))}): start the run "
+            "again."
         ) from error
 
 
 def open_voxels(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Voxels as a read-only memory map; ValueError where the file has another size."""
-    expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    expected = math.prod(shape) * dtype.itemsize
     if path.stat().st_size != expected or min(shape) < 1:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, not {expected}")
     return np.memmap(path, dtype, "r", shape=shape)
@@ -151,11 +157,14 @@ def open_placed(told: dict[str, Any], folder: Path) -> Placed:
     try:
         box = Box(_three(told["start"]), _three(told["stop"]))
         path = inside(folder, str(told["file"]))
-        array = open_voxels(path, box.shape, np.dtype(str(told["dtype"])))
-        return Placed(array, box, _three(told["shape"]))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        dtype = np.dtype(str(told["dtype"]))
+        if dtype.kind not in "iuf":
+            raise ValueError(f"voxels of type {dtype}")
+        return Placed(open_voxels(path, box.shape, dtype), box, _three(told["shape"]))
+    except _DAMAGED as error:
         raise InputError(
-            f"Voxels that were handed over cannot be read ({error}): start the run again."
+            f"Voxels that were handed over cannot be read ({elide(str(error))}): start the run "
+            "again."
         ) from error
 
 
@@ -164,8 +173,14 @@ def _three(values: Any) -> tuple[int, int, int]:
     return z, y, x
 
 
+def elide(text: str, most: int = 200) -> str:
+    """The beginning of a text that may have come from anywhere, on one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def inside(folder: Path, name: str) -> Path:
     """The file ``name`` of ``folder``; RequestError for a name that leads out of it."""
-    if not name or Path(name).name != name:
-        raise RequestError(f"'{name}' is not a file of the exchange folder.")
+    if name in ("", "..") or "\0" in name or Path(name).name != name:
+        raise RequestError(f"'{elide(name)}' is not a file of the exchange folder.")
     return folder / name

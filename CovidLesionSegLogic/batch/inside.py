@@ -18,7 +18,8 @@ from CovidLesionSegLogic.batch.settings import Settings, StopBatchError
 from CovidLesionSegLogic.batch.study import Study
 from CovidLesionSegLogic.batch.supply import Supply
 from CovidLesionSegLogic.engine import Cancel
-from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, InputError
+from CovidLesionSegLogic.engine.memory import is_out_of_memory
+from CovidLesionSegLogic.errors import NO_MEMORY, CancelledError, CovidLesionSegError, InputError
 from CovidLesionSegLogic.models import KeptNetworks
 from CovidLesionSegLogic.pipeline import check_options
 
@@ -69,13 +70,13 @@ class InsideRun:
             return Outcome(study, DONE, process.write(segmented))
         except (StopBatchError, CancelledError):
             raise
-        except MemoryError:
-            self._networks.clear()
-            error: Exception = InputError("There is not enough memory for this CT.")
         except CovidLesionSegError as failure:
-            error = failure
+            error: Exception = failure
         except Exception as failure:  # noqa: BLE001 - the next study must be tried
             error = CovidLesionSegError(f"internal error: {type(failure).__name__}: {failure}.")
+            if is_out_of_memory(failure):
+                self._networks.clear()
+                error = InputError(NO_MEMORY)
         hidden = self._settings.pseudonymise
         return Outcome(study, FAILED, None, process.failure_text(error, study, pseudonymise=hidden))
 

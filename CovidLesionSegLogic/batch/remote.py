@@ -23,6 +23,7 @@ from CovidLesionSegLogic.batch.study import Remote, Study
 from CovidLesionSegLogic.ct.dicom_index import patient_words
 from CovidLesionSegLogic.engine import Cancel, Progress
 from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, InputError
+from CovidLesionSegLogic.outputs.folder import write_error
 
 AHEAD = 2
 """Studies that are fetched and wait to be computed."""
@@ -123,6 +124,11 @@ class Exchange:
         """The study with its files; InputError where it cannot be had."""
         assert study.remote is not None
         remote = self._remotes[study.remote.study_uid]
+        try:  # images of a patient, for their owner's eyes only
+            study.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            study.path.chmod(0o700)
+        except OSError as error:
+            raise write_error(self._results.root, error) from error
         got = archive.fetch_ct(remote, study.path, progress=progress, cancel=self._cancel)
         return replace(
             study,

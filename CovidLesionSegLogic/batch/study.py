@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,18 +93,35 @@ class Study:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Study:
-        """What :meth:`to_dict` wrote; KeyError or TypeError where it did not."""
+        """What :meth:`to_dict` wrote; KeyError, TypeError or ValueError where it did not."""
+        for name in ("name", "about", "code", "study_uid"):
+            _text(data[name])
+        for name in ("series_uid", "region_names"):
+            _text(data[name] or "")
         return cls(
             **{
                 **data,
-                "path": Path(data["path"]),
-                "files": tuple(map(Path, data["files"])),
-                "lungs": None if data["lungs"] is None else Path(data["lungs"]),
-                "regions": None if data["regions"] is None else Path(data["regions"]),
+                "path": path_from(data["path"]),
+                "files": tuple(map(path_from, data["files"])),
+                "lungs": None if data["lungs"] is None else path_from(data["lungs"]),
+                "regions": None if data["regions"] is None else path_from(data["regions"]),
                 "name_words": frozenset(data["name_words"]),
                 "remote": None if data["remote"] is None else Remote(**data["remote"]),
             }
         )
+
+
+def path_from(told: Any) -> Path:
+    """The path that a message names; TypeError or ValueError where no file can be called so."""
+    if b"\0" in os.fsencode(_text(told)):
+        raise ValueError("a path with a zero byte")
+    return Path(told)
+
+
+def _text(told: Any) -> str:
+    if not isinstance(told, str):
+        raise TypeError(f"a text is needed, not {type(told).__name__}")
+    return told
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,12 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from CovidLesionSegLogic.batch import process
 from CovidLesionSegLogic.batch.desk import Desk, Send
 from CovidLesionSegLogic.batch.settings import Settings
-from CovidLesionSegLogic.batch.study import Study
+from CovidLesionSegLogic.batch.study import Study, path_from
 from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.engine.device import count_gpus
 from CovidLesionSegLogic.errors import CovidLesionSegError, RequestError
@@ -95,7 +94,7 @@ class StudyWorker:
         job = process.Job(
             study=_understood(Study.from_dict, request, "study"),
             settings=settings,
-            results=Path(_understood(str, request, "results")),
+            results=_understood(path_from, request, "results"),
             progress=self._desk.progress(request),
             cancel=piece.cancel,
         )
@@ -142,5 +141,5 @@ def _discreet(job: process.Job) -> Iterator[None]:
 def _understood(read: Callable[[Any], Any], request: Mapping[str, Any], name: str) -> Any:
     try:
         return read(request[name])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RequestError(f"The request '{request['do']}' needs a right '{name}'.") from error

@@ -139,9 +139,9 @@ def _more(outcome: Outcome) -> dict[str, Any]:
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
-        writer.writeheader()
-        writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+        writer = csv.writer(text, lineterminator="\r\n")
+        writer.writerow([safe_cell(name) for name in rows[0]])
+        writer.writerows([_cell(row[name]) for name in rows[0]] for row in rows)
     return text.getvalue()
 
 

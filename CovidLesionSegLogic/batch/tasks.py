@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.batch.exchange import inside, open_ct, open_placed, write_placed
+from CovidLesionSegLogic.batch.exchange import elide, inside, open_ct, open_placed, write_placed
 from CovidLesionSegLogic.batch.handed import read_class
+from CovidLesionSegLogic.batch.study import path_from
 from CovidLesionSegLogic.ct.box import Placed
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.engine import Cancel, Progress
-from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.models import KeptNetworks, LesionClass
 from CovidLesionSegLogic.outputs import write_outputs
 from CovidLesionSegLogic.outputs.write import numbers
@@ -27,7 +29,7 @@ from CovidLesionSegLogic.pipeline import (
     check_options,
     segment_ct,
 )
-from CovidLesionSegLogic.quantify import quantify
+from CovidLesionSegLogic.quantify import Quantification, quantify
 
 OPTIONS = ("model", "device", "threshold", "gate", "flips", "engine", "batch_size", "probability")
 MAPS = ("lungs", "regions")
@@ -94,7 +96,7 @@ def measure(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """The numbers of "labels" and "lungs" (boxes in the folder) by "classes", after corrections."""
     context.progress("quantify", 0, 1)
     ct, labels, lungs, classes = _handed(request, context.folder(request))
-    found = quantify(ct, labels, lungs, classes)
+    found = _quantified(ct, labels, lungs, classes)
     context.progress("quantify", 1, 1)
     return {"numbers": found.to_dict()}
 
@@ -109,10 +111,11 @@ def write(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
     ct, labels, lungs, classes = _handed(request, context.folder(request))
     if lungs is None:
         raise RequestError("Files and report need the lungs: keep the lung segments.")
-    run = request["run"]
-    found = quantify(ct, labels, lungs, classes)
-    warnings, gate = tuple(map(str, run["warnings"])), run["gate"]
-    if [m.volume_ml for m in found.classes] != run["volumes"]:
+    run = RunNotes.of(request)
+    output, formats = _output(request), _formats(request)
+    found = _quantified(ct, labels, lungs, classes)
+    warnings, gate = run.warnings, run.gate
+    if [m.volume_ml for m in found.classes] != run.volumes:
         warnings, gate = (*warnings, CORRECTED), None
     result = SegmentationResult(
         ct=ct,
@@ -121,13 +124,11 @@ def write(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
         probability=None,
         classes=tuple(classes),
         quantification=found,
-        provenance=dict(run["provenance"]),
+        provenance=run.provenance,
         warnings=warnings,
-        gate=None if gate is None else GateResult.from_dict(gate),
+        gate=gate,
     )
-    outputs = write_outputs(
-        result, Path(str(request["output"])), request.get("formats"), progress=context.progress
-    )
+    outputs = write_outputs(result, output, formats, progress=context.progress)
     return {"outputs": {name: str(path) for name, path in outputs.items()}}
 
 
@@ -138,13 +139,44 @@ def _handed(
     for name in ("labels", "classes"):
         if name not in request:
             raise RequestError(f"The request '{request.get('do')}' needs '{name}'.")
-    lungs = request.get("lungs")
+    ct, lungs = open_ct(folder).checked(), request.get("lungs")
     return (
-        open_ct(folder).checked(),
-        open_placed(request["labels"], folder).whole(),
-        None if lungs is None else open_placed(lungs, folder).whole(),
-        [read_class(one) for one in request["classes"]],
+        ct,
+        _labels(request["labels"], folder, ct),
+        None if lungs is None else _labels(lungs, folder, ct),
+        _classes(request["classes"]),
     )
+
+
+def _quantified(
+    ct: CTVolume, labels: NDArray[Any], lungs: NDArray[Any] | None, classes: list[LesionClass]
+) -> Quantification:
+    try:
+        return quantify(ct, labels, lungs, classes)
+    except ValueError as error:
+        raise InputError(
+            f"The labels cannot be measured ({error}): start the run again."
+        ) from error
+
+
+def _labels(told: Any, folder: Path, ct: CTVolume) -> NDArray[Any]:
+    """A label map on the CT's grid from its box."""
+    placed = open_placed(told, folder)
+    if placed.shape != ct.shape or placed.array.dtype.kind == "f":
+        raise InputError(
+            f"Voxels that were handed over are no labels of the CT ({placed.array.dtype}, of a "
+            f"volume of shape {placed.shape}): start the run again."
+        )
+    return placed.whole()
+
+
+def _classes(told: Any) -> list[LesionClass]:
+    if not isinstance(told, list) or not told:
+        raise RequestError("'classes' must be a list [...] of lesion classes.")
+    classes = [read_class(one) for one in told]
+    if len({c.label for c in classes}) < len(classes) or len({c.name for c in classes}) < len(told):
+        raise RequestError("Each of 'classes' needs a name and a label of its own.")
+    return classes
 
 
 def prepare(request: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -171,6 +203,51 @@ TASKS: dict[str, Task] = {
 }
 
 
+@dataclass(frozen=True)
+class RunNotes:
+    """What a parent kept of the run whose result is to be written."""
+
+    provenance: dict[str, Any]
+    warnings: tuple[str, ...]
+    gate: GateResult | None
+    volumes: list[Any]
+
+    @classmethod
+    def of(cls, request: Mapping[str, Any]) -> RunNotes:
+        """The "run" of a request; RequestError where it is none."""
+        try:
+            run = request["run"]
+            provenance, gate = dict(run["provenance"]), run["gate"]
+            for part in ("input", "model", "options"):
+                provenance[part] = dict(provenance.get(part) or {})
+            json.dumps(provenance, allow_nan=False)
+            return cls(
+                provenance,
+                tuple(map(str, run["warnings"])),
+                None if gate is None else GateResult.from_dict(gate),
+                list(run["volumes"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise RequestError("The request 'write' needs a right 'run'.") from error
+
+
+def _output(request: Mapping[str, Any]) -> Path:
+    told = request.get("output")
+    try:
+        if told:
+            return path_from(told)
+    except (TypeError, ValueError):
+        pass
+    raise RequestError("The request 'write' needs the path of a folder as 'output'.")
+
+
+def _formats(request: Mapping[str, Any]) -> list[str] | None:
+    told = request.get("formats")
+    if told is not None and not (isinstance(told, list) and all(isinstance(f, str) for f in told)):
+        raise RequestError("'formats' must be a list [...] of names.")
+    return told
+
+
 def _options(request: Mapping[str, Any], folder: Path | None = None) -> SegmentOptions:
     options = request.get("options", {})
     if not isinstance(options, Mapping):
@@ -178,12 +255,16 @@ def _options(request: Mapping[str, Any], folder: Path | None = None) -> SegmentO
     known = OPTIONS if folder is None else (*OPTIONS, *MAPS, "region_names")
     unknown = [name for name in options if name not in known]
     if unknown:
-        raise RequestError(f"There is no option '{unknown[0]}'; there are {', '.join(known)}.")
+        raise RequestError(
+            f"There is no option '{elide(unknown[0])}'; there are {', '.join(known)}."
+        )
     chosen = dict(options)
     for name in MAPS:
-        if folder is not None and chosen.get(name) is not None:
-            chosen[name] = inside(folder, str(chosen[name]))
-    if chosen.get("region_names") is not None:
-        # JSON's keys are texts.
-        chosen["region_names"] = {int(k): str(v) for k, v in chosen["region_names"].items()}
+        if folder is not None and isinstance(chosen.get(name), str):
+            chosen[name] = inside(folder, chosen[name])
+    if isinstance(names := chosen.get("region_names"), Mapping):
+        try:  # JSON's keys are texts
+            chosen["region_names"] = {int(k): v for k, v in names.items()}
+        except ValueError as error:
+            raise RequestError("The keys of 'region_names' must be whole numbers.") from error
     return SegmentOptions(**chosen)

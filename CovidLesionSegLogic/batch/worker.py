@@ -51,10 +51,12 @@ class Worker:
         self.listen = self._desk.listen
 
     def work(self) -> None:
-        """Do the requests until "exit" comes."""
+        """Do the requests until "exit" comes or a graphics card fails."""
         self._desk.open()
         for request, cancel in self._desk.requests():
             self._desk.answer(request, lambda: self._do(request, cancel), self._clear)  # noqa: B023
+            if self._desk.device_failed:
+                return  # the parent's next worker is a process that may compute there again
 
     def _do(self, request: dict[str, Any], cancel: Cancel) -> dict[str, Any]:
         cancel.check()
@@ -83,5 +85,9 @@ def end_with_parent(root: Path | None, lines: Iterable[str], worker: Works) -> N
 def serve(worker: Works, lines: Iterable[str], root: Path | None = None) -> None:
     """Do what the lines ask until "exit" or their end; ``root`` goes with the process."""
     threading.Thread(target=end_with_parent, args=(root, lines, worker), daemon=True).start()
-    with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
-        worker.work()
+    try:
+        with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
+            worker.work()
+    finally:
+        if root is not None:
+            shutil.rmtree(root, ignore_errors=True)

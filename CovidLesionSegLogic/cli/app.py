@@ -23,8 +23,14 @@ from CovidLesionSegLogic.cli import (
     worker,
 )
 from CovidLesionSegLogic.cli.parsing import Parser, add_debug_option
-from CovidLesionSegLogic.cli.progress import JsonReporter, Reporter, TextReporter, json_stream
-from CovidLesionSegLogic.errors import CancelledError, CovidLesionSegError, InputError
+from CovidLesionSegLogic.cli.progress import JsonReporter, Reporter, TextReporter
+from CovidLesionSegLogic.cli.streams import json_stream, open_standard_streams, silence, telling
+from CovidLesionSegLogic.errors import (
+    NO_MEMORY,
+    CancelledError,
+    CovidLesionSegError,
+    InputError,
+)
 
 DEBUG_VARIABLE = "COVIDLESIONSEG_DEBUG"
 HOME_PAGE = "https://github.com/CovidLesionSeg/CovidLesionSeg"
@@ -44,7 +50,8 @@ examples:
 
 exit codes: 0 done; 2 the request is wrong, or the output cannot be written (rights, full disk);
 3 the input or an installed file cannot be used; 4 finished, some of several failed; 130 cancelled;
-1 internal error (--debug or COVIDLESIONSEG_DEBUG=1 shows the traceback)
+1 the graphics card failed, or an internal error (--debug or COVIDLESIONSEG_DEBUG=1 shows the
+traceback)
 """
 
 
@@ -61,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code and never raises."""
+    open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a console that lacks a letter must not end the run
             stream.reconfigure(errors="backslashreplace")
@@ -69,11 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _reporter(arguments) as reporter:
             return _run(arguments, reporter, debug)
-    except BrokenPipeError:
-        # The reader of our output is gone: nobody to tell. The interpreter's own last flush of
-        # standard output must not fail again.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output is gone: nobody to tell
+        silence(sys.stdout)
         return CancelledError.exit_code
 
 
@@ -84,7 +89,8 @@ def _run(arguments: list[str], reporter: Reporter, debug: bool) -> int:
             level=logging.DEBUG if debug else logging.ERROR, format="%(levelname)s: %(message)s"
         )
         code: int = args.run(args, reporter)
-        sys.stdout.flush()
+        with telling():
+            sys.stdout.flush()
         return code
     except SystemExit as request:  # --help and --version
         return int(request.code or 0)
@@ -94,10 +100,11 @@ def _run(arguments: list[str], reporter: Reporter, debug: bool) -> int:
         raise
     except CovidLesionSegError as error:
         return _failed(reporter, error, debug)
-    except MemoryError:
-        message = "There is not enough memory for this CT; close other programs."
-        return _failed(reporter, InputError(message), debug)
     except Exception as error:  # noqa: BLE001 - the last resort of a command line
+        from CovidLesionSegLogic.engine.memory import is_out_of_memory
+
+        if is_out_of_memory(error):
+            return _failed(reporter, InputError(NO_MEMORY), debug)
         reporter.close()
         if debug:
             traceback.print_exc()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
+from CovidLesionSegLogic.cli.streams import telling, whispering
+from CovidLesionSegLogic.errors import RequestError
 from CovidLesionSegLogic.stages import STAGE_NAMES
 
 At = tuple[str, int, int]
@@ -61,7 +62,8 @@ class TextReporter:
             self._stage = stage
             name = STAGE_NAMES.get(stage, stage)
             if not sys.stderr.isatty():
-                print(f"{name} ...", file=sys.stderr, flush=True)
+                with whispering():
+                    print(f"{name} ...", file=sys.stderr, flush=True)
                 return
             from tqdm import tqdm
 
@@ -76,7 +78,8 @@ class TextReporter:
         """A line above the bar."""
         line = f"{number} {name}: {'FAILED: ' if status == 'failed' else ''}{text}"
         if self._bar is None:
-            print(line, flush=True)
+            with telling():
+                print(line, flush=True)
             return
         from tqdm import tqdm
 
@@ -85,12 +88,14 @@ class TextReporter:
     def warning(self, message: str) -> None:
         """On standard error."""
         self.close()
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+        with whispering():
+            print(f"warning: {message}", file=sys.stderr, flush=True)
 
     def line(self, text: str = "") -> None:
         """On standard output."""
         self.close()
-        print(text)
+        with telling():
+            print(text)
 
     def done(self, outputs: Mapping[str, Any]) -> None:
         """The paths written."""
@@ -100,7 +105,8 @@ class TextReporter:
     def error(self, code: int, message: str) -> None:
         """``error: ...`` on standard error."""
         self.close()
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        with whispering():
+            print(f"error: {message}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """End the current bar."""
@@ -122,8 +128,10 @@ class JsonReporter:
         self._stream = stream
 
     def _send(self, **event: Any) -> None:
-        self._stream.write(json.dumps(event, allow_nan=False) + "\n")
-        self._stream.flush()
+        line = json.dumps(event, allow_nan=False) + "\n"
+        with telling():
+            self._stream.write(line)
+            self._stream.flush()
 
     def progress(
         self, stage: str, done: int, total: int, *, at: Mapping[str, At] | None = None
@@ -138,7 +146,8 @@ class JsonReporter:
 
     def warning(self, message: str) -> None:
         """On standard error; the quantification file holds the warnings for programs."""
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+        with whispering():
+            print(f"warning: {message}", file=sys.stderr, flush=True)
 
     def line(self, text: str = "") -> None:
         """Nothing: the numbers are in the files."""
@@ -149,36 +158,10 @@ class JsonReporter:
 
     def error(self, code: int, message: str) -> None:
         """``{"event": "error", "code": ..., "message": ...}``; to people on standard error too."""
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        self._send(event="error", code=code, message=message)
+        with whispering():
+            print(f"error: {message}", file=sys.stderr, flush=True)
+        with contextlib.suppress(RequestError):  # that may be what there is to tell
+            self._send(event="error", code=code, message=message)
 
     def close(self) -> None:
         """Nothing to take away."""
-
-
-@contextlib.contextmanager
-def json_stream() -> Iterator[TextIO]:
-    """Standard output for JSON lines alone.
-
-    Whatever libraries print, compiled ones included, goes to standard error meanwhile.
-    """
-    sys.stdout.flush()
-    try:
-        descriptor = sys.stdout.fileno()
-        errors = sys.stderr.fileno()
-    except (OSError, ValueError):  # replaced by an object without a file: used as it is
-        yield sys.stdout
-        return
-    saved = os.dup(descriptor)
-    os.dup2(errors, descriptor)
-    # Unbuffered enough for a pipe: every event is flushed.
-    stream = os.fdopen(os.dup(saved), "w", encoding="utf-8", newline="\n")
-    try:
-        yield stream
-    finally:
-        with contextlib.suppress(BrokenPipeError):
-            sys.stdout.flush()
-        os.dup2(saved, descriptor)
-        os.close(saved)
-        with contextlib.suppress(BrokenPipeError):
-            stream.close()

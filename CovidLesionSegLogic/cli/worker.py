@@ -7,12 +7,13 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from CovidLesionSegLogic.cli.parsing import Parser
-from CovidLesionSegLogic.cli.progress import Reporter, json_stream
+from CovidLesionSegLogic.cli.progress import Reporter
+from CovidLesionSegLogic.cli.streams import json_stream, telling
 from CovidLesionSegLogic.errors import RequestError
 
 NICENESS = 5
@@ -65,26 +66,52 @@ def run(args: argparse.Namespace, reporter: Reporter) -> int:
 
         def send(message: Mapping[str, Any]) -> None:
             text = json.dumps(message, allow_nan=False, default=str)
-            with lock:
+            with lock, telling():
                 stream.write(text + "\n")
                 stream.flush()
 
         if args.studies:
             serve(StudyWorker(send), _own_input())
         else:
-            root = args.exchange.resolve()
+            root = private_folder(args.exchange)
             serve(Worker(root, send), _own_input(), root)
     return 0
 
 
-def _own_input() -> TextIO:
+def private_folder(folder: Path) -> Path:
+    """The exchange folder, for its owner's eyes only from now on.
+
+    RequestError where its removal at the end would take away more than was exchanged.
+    """
+    folder = folder.resolve()
+    kept = [Path.cwd(), Path(os.path.expanduser("~")).resolve()]
+    if any(one == folder or folder in one.parents for one in kept):
+        raise RequestError(
+            f"The exchange folder {folder} is removed at the end, and it holds the home folder or "
+            "the current one: make a new folder for the exchange."
+        )
+    try:
+        folder.chmod(0o700)
+    except OSError as error:
+        raise RequestError(
+            f"The exchange folder {folder} cannot be made private ({error.strerror or error}): "
+            "choose one of your own."
+        ) from error
+    return folder
+
+
+def _own_input() -> Iterator[str]:
     """The lines of standard input, which is left empty for everybody else in this process.
 
     A library or a child process must not take requests. On Windows, whoever asks what standard
     input is waits while a thread reads from it, and libraries ask when they are loaded.
     """
+    from CovidLesionSegLogic.batch.desk import lines_of
+
+    if sys.stdin is None:
+        raise RequestError("The worker takes requests on standard input, which is closed: open it.")
     own = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8", errors="replace")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, sys.stdin.fileno())
     os.close(nothing)
-    return own
+    return lines_of(own)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.dicom_header import FrameHeader
-from CovidLesionSegLogic.ct.itk import quiet_itk, reason
+from CovidLesionSegLogic.ct.itk import itk_name, quiet_itk, reason
 from CovidLesionSegLogic.ct.values import AIR_HU, HIGHEST_HU
 from CovidLesionSegLogic.errors import InputError
 
@@ -155,7 +155,7 @@ def _read(path: Path) -> NDArray[Any]:
 
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     return sitk.GetArrayFromImage(reader.Execute())
 
 

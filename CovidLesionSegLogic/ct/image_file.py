@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.grid import decompose
 from CovidLesionSegLogic.ct.image_header import check_metaimage, check_nrrd
-from CovidLesionSegLogic.ct.itk import quiet_itk, reason
+from CovidLesionSegLogic.ct.itk import itk_name, quiet_itk, reason
 from CovidLesionSegLogic.ct.volume import Vector3
 from CovidLesionSegLogic.errors import InputError
 
@@ -54,7 +54,7 @@ def _read_itk(path: Path, kind: str) -> tuple[NDArray[Any], NDArray[np.float64],
         try:
             reader = sitk.ImageFileReader()
             reader.SetImageIO("NrrdImageIO" if kind == "nrrd" else "MetaImageIO")
-            reader.SetFileName(str(path))
+            reader.SetFileName(itk_name(path))
             image = reader.Execute()
         except RuntimeError as error:
             raise InputError(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from CovidLesionSegLogic.errors import InputError
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # noqa: N813
@@ -55,6 +58,20 @@ def to_itk(
     image.SetSpacing([float(v) for v in spacing])
     image.SetDirection([float(v) for v in np.asarray(direction).ravel()])
     return image
+
+
+def itk_name(path: str | os.PathLike[str]) -> str:
+    """``path`` as ITK and VTK take it, to whom the bytes of a name are UTF-8 in every locale.
+
+    InputError where they are not: ITK's Python wrapping ends the whole process then.
+    """
+    try:
+        return os.fsencode(path).decode("utf-8")
+    except UnicodeError as error:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise InputError(
+            f"The name {shown} is not valid UTF-8, which the image libraries need: rename it."
+        ) from error
 
 
 def reason(error: Exception) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector3 = tuple[float, float, float]
+_FARTHEST_MM = 1e9
+"""No scanner is that large; products of such numbers are finite."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,14 @@ class CTVolume:
         if self.planes and len(self.planes) != len(self.array):
             raise ValueError(f"{len(self.planes)} planes for {len(self.array)} slices")
         direction = np.asarray(self.direction, dtype=np.float64).reshape(3, 3)
-        if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
+        if not np.abs(direction).max() < 2 or not np.allclose(
+            direction.T @ direction, np.eye(3), atol=1e-4
+        ):
             raise ValueError("the direction's columns must be orthonormal")
-        if not all(np.isfinite(s) and s > 0 for s in self.spacing):
-            raise ValueError(f"spacing must be positive, not {self.spacing}")
+        if len(self.spacing) != 3 or not all(0 < s < _FARTHEST_MM for s in self.spacing):
+            raise ValueError(f"spacing must be three positive numbers, not {self.spacing}")
+        if len(self.origin) != 3 or not all(abs(v) < _FARTHEST_MM for v in self.origin):
+            raise ValueError(f"origin must be three numbers, not {self.origin}")
         object.__setattr__(self, "direction", direction)
         object.__setattr__(self, "origin", tuple(float(v) for v in self.origin))
         object.__setattr__(self, "spacing", tuple(float(v) for v in self.spacing))

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.atomic import atomic_path
-from CovidLesionSegLogic.ct.itk import quiet_itk, reason, to_itk
+from CovidLesionSegLogic.ct.itk import itk_name, quiet_itk, reason, to_itk
 from CovidLesionSegLogic.ct.volume import CTVolume
-from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.ct.written import is_whole
+from CovidLesionSegLogic.errors import InputError, RequestError
 
 WRITABLE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -56,13 +57,23 @@ def write_image(array: NDArray[Any], like: CTVolume, path: str | os.PathLike[str
     del images
     with atomic_path(path) as temporary, quiet_itk():
         try:
-            sitk.WriteImage(image, str(temporary), not path.name.lower().endswith(".nii"))
-        except RuntimeError as error:
+            sitk.WriteImage(image, itk_name(temporary), not path.name.lower().endswith(".nii"))
+        except (RuntimeError, InputError) as error:
             raise RequestError(
                 f"{path} could not be written ({reason(error)}): check the free space and the "
                 "rights of the output folder."
             ) from error
+        if temporary.exists() and not is_whole(temporary):
+            raise cut_short(path)
     return path
+
+
+def cut_short(path: Path) -> RequestError:
+    """What to say of a file that its writer left unfinished without a word."""
+    return RequestError(
+        f"{path} could not be written, the file was cut short: free some space on its disk or "
+        "choose another output folder."
+    )
 
 
 def _storable(array: NDArray[Any]) -> NDArray[Any]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from CovidLesionSegLogic.engine.memory import is_out_of_memory
+from CovidLesionSegLogic.engine.memory import device_failed, is_device_failure, is_out_of_memory
 from CovidLesionSegLogic.engine.parts import TORCH, parts_of
 from CovidLesionSegLogic.engine.refine import Shortcuts, refined, undecided
 from CovidLesionSegLogic.errors import InputError
@@ -93,6 +93,8 @@ class Runner:
                 result = self._pass(torch.stack(list(some)))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
+                    if is_device_failure(error):
+                        raise device_failed(self.device, error) from error
                     raise
                 message = str(error)
             else:

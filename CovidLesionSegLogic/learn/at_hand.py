@@ -14,6 +14,7 @@ from pathlib import Path
 
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.outputs import staged_folder
+from CovidLesionSegLogic.quantify.export import safe_cell
 
 from . import sources
 from .duplicates import keep_together
@@ -110,7 +111,8 @@ def write_table(found: Iterable[Labelled], folder: Path) -> Path:
 
 def _save(path: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+        writer = csv.writer(file)  # whose line ends have a cell with either of them quoted
+        writer.writerows([safe_cell(cell) for cell in row] for row in (COLUMNS, *rows))
 
 
 def write_manifest(args: argparse.Namespace) -> None:

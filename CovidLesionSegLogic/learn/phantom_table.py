@@ -8,6 +8,7 @@ from pathlib import Path
 
 from CovidLesionSegLogic.errors import RequestError
 from CovidLesionSegLogic.outputs import staged_folder
+from CovidLesionSegLogic.quantify.export import safe_cell
 
 from .image_table import COVID
 from .phantoms import PhantomSlice
@@ -53,5 +54,4 @@ def write_phantom_table(found: Sequence[PhantomSlice], folder: Path) -> Path:
 def _save(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([safe_cell(cell) for cell in row] for row in (header, *rows))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.models.card import ModelCard
+from CovidLesionSegLogic.models.shipped import check_shipped
 from CovidLesionSegLogic.models.store import load_weights, sha256_of
 
 if TYPE_CHECKING:
@@ -31,13 +32,16 @@ _log = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
+_SHIPPED = (_PACKAGE.parent / "Resources" / "Models", _PACKAGE / "Resources" / "Models")
+
+
 def shipped_folders() -> list[Path]:
     """Where the models that come with the software lie.
 
     ``Resources/`` is beside the package both in the source tree and when installed in Slicer
     (CMake puts both beside the module file); inside the package in a wheel.
     """
-    return [_PACKAGE.parent / "Resources" / "Models", _PACKAGE / "Resources" / "Models"]
+    return list(_SHIPPED)
 
 
 def model_folders() -> list[Path]:
@@ -70,6 +74,8 @@ def _card_files() -> dict[str, Path]:
 
 def _read(name: str, path: Path) -> ModelCard:
     card = ModelCard.from_json(path)
+    if path.parent in _SHIPPED:
+        check_shipped(path)
     if card.name != name:
         raise InputError(
             f"The model card {path} is not valid: 'name' is {card.name!r} but the "

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from CovidLesionSegLogic.ct import atomic_path
+from CovidLesionSegLogic.ct.itk import itk_name
+from CovidLesionSegLogic.ct.write import cut_short
+from CovidLesionSegLogic.ct.written import is_whole
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.mrml.host import get_scene, import_slicer
 from CovidLesionSegLogic.mrml.segments import result_to_segmentation
@@ -31,12 +34,14 @@ def write_segmentation(node: Any, path: str | Path) -> Path:
     storage = import_slicer().vtkMRMLSegmentationStorageNode()
     storage.SetUseCompression(True)
     with atomic_path(path) as temporary:
-        storage.SetFileName(str(temporary))
+        storage.SetFileName(itk_name(temporary))
         if not storage.WriteData(node):
             raise RequestError(
                 f"The segmentation could not be written to {path}; "
                 "check that the folder exists and that the disk has room."
             )
+        if not is_whole(temporary):
+            raise cut_short(path)
     return path
 
 
@@ -66,7 +71,7 @@ def read_segmentation(path: str | Path, scene: Any = None) -> Any:
     name = path.name[: -len(SUFFIX)] if path.name.lower().endswith(SUFFIX) else path.stem
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     storage = import_slicer().vtkMRMLSegmentationStorageNode()
-    storage.SetFileName(str(path))
+    storage.SetFileName(itk_name(path))
     if not storage.ReadData(node):
         scene.RemoveNode(node)
         raise _unreadable(path)
@@ -82,7 +87,7 @@ def _check_readable(path: Path) -> None:
     import SimpleITK as sitk  # noqa: N813
 
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     reader.SetImageIO("NrrdImageIO")
     try:
         reader.Execute()

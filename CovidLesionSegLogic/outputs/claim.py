@@ -1,4 +1,4 @@
-"""One process per run: a lock that the operating system takes back when its process ends."""
+"""Locks that the operating system takes back when their process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -33,8 +33,33 @@ def claim(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def hold(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Lock an existing folder itself, without a file in it; yield whether that was possible.
+
+    It is not where another process holds the lock (unless ``wait``: then its end is waited for),
+    where the folder cannot be read, and where the system cannot lock folders: on Windows, and on
+    some network drives.
+    """
+    if os.name == "nt":
+        yield False
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written all the same
+        yield False
+        return
+    try:
+        yield _lock_folder(handle, wait)
+    finally:
+        os.close(handle)  # which unlocks it
+
+
 if os.name == "nt":
     import msvcrt
+
+    def _lock_folder(handle: int, wait: bool) -> bool:
+        raise NotImplementedError
 
     def _lock(handle: int) -> bool:
         try:
@@ -54,6 +79,13 @@ else:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            return False
+        return True
+
+    def _lock_folder(handle: int, wait: bool) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:  # held by another, or the file system knows no locks
             return False
         return True
 

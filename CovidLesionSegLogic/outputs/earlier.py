@@ -9,6 +9,7 @@ from typing import Any
 
 from CovidLesionSegLogic.errors import RequestError
 from CovidLesionSegLogic.outputs.folder import write_error
+from CovidLesionSegLogic.quantify.export import encodable
 
 ENDINGS = {
     "quantification_json": "_quantification.json",
@@ -63,7 +64,7 @@ def check_same_study(folder: str | Path, stem: str, source: Mapping[str, Any]) -
 def _same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     for key in ("series_uid", "path"):
         if earlier.get(key) and now.get(key):
-            return bool(earlier[key] == now[key])
+            return bool(earlier[key] == encodable(str(now[key])))  # as it was written
     return bool(earlier.get("path")) == bool(now.get("path")) and (
         earlier.get("format") == now.get("format")
     )

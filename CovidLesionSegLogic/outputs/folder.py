@@ -6,15 +6,20 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from CovidLesionSegLogic.errors import RequestError
+from CovidLesionSegLogic.ct.itk import itk_name
+from CovidLesionSegLogic.errors import InputError, RequestError
+from CovidLesionSegLogic.outputs.claim import hold
+from CovidLesionSegLogic.outputs.moves import PREFIX, move_all, settle
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _FULL_BYTES = 1_000_000
+_HIDDEN = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}/new/")
 
 
 def check_output_folder(folder: str | Path) -> Path:
@@ -23,6 +28,10 @@ def check_output_folder(folder: str | Path) -> Path:
     It need not exist yet; nothing is created. Returns the absolute path; raises RequestError.
     """
     folder = Path(folder).absolute()
+    try:
+        itk_name(folder)
+    except InputError as error:
+        raise RequestError(f"The output folder cannot be used: {error}") from error
     there = _existing(folder)
     if not there.is_dir():
         raise RequestError(
@@ -67,19 +76,25 @@ def _disk_is_full(folder: Path) -> bool:
     return shutil.disk_usage(_existing(folder)).free < _FULL_BYTES
 
 
+Outdated = Callable[[], Collection[str]]
+
+
 @contextlib.contextmanager
-def staged_folder(folder: str | Path, outdated: Collection[str] = ()) -> Iterator[Path]:
+def staged_folder(folder: str | Path, outdated: Outdated = frozenset) -> Iterator[Path]:
     """Yield an empty hidden folder inside ``folder``; on success its files move into ``folder``.
 
     When the body or a move fails, ``folder`` is as it was: new files are taken away, replaced ones
-    put back, and folders made for the purpose removed.
+    put back, and folders made for the purpose removed. Of several processes one after the other
+    moves its files, so that those of a result belong together; what one that was killed has left
+    behind is put right by the next.
 
     Parameters
     ----------
     folder
         Made if missing.
     outdated
-        Names of files in ``folder`` that go where the body writes none of that name.
+        Called when nobody else moves files: names of files in ``folder`` that go where the body
+        writes none of that name. What it raises leaves ``folder`` as it was.
 
     Raises
     ------
@@ -91,39 +106,28 @@ def staged_folder(folder: str | Path, outdated: Collection[str] = ()) -> Iterato
     made = list(itertools.takewhile(lambda p: p != there, (folder, *folder.parents)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
-            fresh, replaced = Path(temporary, "new"), Path(temporary, "old")
+        with contextlib.ExitStack() as stack:
+            with hold(folder) as alone:
+                if alone:
+                    settle(folder)
+                work = Path(
+                    stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder))
+                )
+                stack.enter_context(hold(work))  # as long as this process lives, it is in use
+            fresh = work / "new"
             fresh.mkdir()
-            replaced.mkdir()
             yield fresh
-            _move_all(fresh, folder, replaced, outdated)
+            with hold(folder):
+                move_all(fresh, folder, work, outdated())
     except BaseException as error:
         for path in made:  # innermost first; one that is in use by now stays
             with contextlib.suppress(OSError):
                 path.rmdir()
         if isinstance(error, OSError):
             raise write_error(folder, error) from error
+        if isinstance(error, RequestError):  # that names a file where it never was for anyone
+            raise RequestError(_HIDDEN.sub("", str(error))) from error
         if isinstance(error, RuntimeError) and _disk_is_full(folder):
             # Writers in C++ say only that a write failed.
             raise write_error(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
-        raise
-
-
-def _move_all(fresh: Path, folder: Path, replaced: Path, outdated: Collection[str]) -> None:
-    moved: list[str] = []
-    kept: list[str] = []
-    new = sorted(path.name for path in fresh.iterdir())
-    try:
-        for name in sorted({*new, *outdated}):
-            if (folder / name).exists():
-                os.replace(folder / name, replaced / name)
-                kept.append(name)
-        for name in new:
-            os.replace(fresh / name, folder / name)
-            moved.append(name)
-    except BaseException:
-        for name in moved:
-            (folder / name).unlink()
-        for name in kept:
-            os.replace(replaced / name, folder / name)
         raise

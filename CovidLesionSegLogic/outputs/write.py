@@ -48,7 +48,7 @@ def _missing(what: str) -> str:
     elif what == "report":
         try:
             import matplotlib  # noqa: F401
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # it wants a folder to write into
             return f"matplotlib cannot be used ({error})"
     return ""
 
@@ -163,9 +163,12 @@ def write_outputs(
         writers[key] = functools.partial(write_image, array, result.ct)
     files = {key: stem + ENDINGS.get(key, f"_{key}.nii.gz") for key in writers}
 
-    outdated: frozenset[str] = frozenset()
-    if check_same_study(directory, stem, result.ct.source):
-        outdated = outdated_files(directory, stem, result.provenance)
+    def outdated() -> frozenset[str]:
+        if check_same_study(directory, stem, result.ct.source):
+            return outdated_files(directory, stem, result.provenance)
+        return frozenset()
+
+    outdated()  # refused before anything is written, and once more when it takes its place
     tell = progress or (lambda stage, done, total: None)
     with staged_folder(directory, outdated) as staging:
         for done, (key, write) in enumerate(writers.items()):

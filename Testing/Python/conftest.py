@@ -18,6 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fault_line import Line
     from orthanc_server import OrthancServer
 
     from CovidLesionSegLogic.models import ModelCard
@@ -80,6 +81,19 @@ def batch_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("batch") / "models"
     batch_case.environment(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """The command line, its runs quickly started; in its folder ``scan.nii.gz`` and its lungs."""
+    import batch_case
+    import fault_line
+
+    top = tmp_path_factory.mktemp("line")
+    batch_case.write_case(top, "scan")
+    line = fault_line.Line(top)
+    yield line
+    line.close()
 
 
 @pytest.fixture
