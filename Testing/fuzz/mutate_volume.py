@@ -43,7 +43,9 @@ def mutate(data: bytes, name: str, chance: random.Random, others: list[bytes]) -
         plain = unpacked(data)
         if plain is None:
             return _nifti(data, chance)
-        changed = _nifti(plain, chance) if chance.random() < 0.8 else any_bytes(plain, chance, others)
+        changed = (
+            _nifti(plain, chance) if chance.random() < 0.8 else any_bytes(plain, chance, others)
+        )
         if chance.random() < 0.02:
             changed += bytes(300_000_000)
         return gzip.compress(changed, 1)
@@ -74,7 +76,9 @@ def _single(value: float) -> bytes:
 
 def _lines(data: bytes, chance: random.Random) -> bytes:
     """The text before the voxels, line by line."""
-    end = data.find(b"\n\n") if data[:4] == b"NRRD" else data.find(b"\n", data.find(b"ElementDataF"))
+    end = (
+        data.find(b"\n\n") if data[:4] == b"NRRD" else data.find(b"\n", data.find(b"ElementDataF"))
+    )
     end = end if end > 0 else len(data)
     lines = data[:end].split(b"\n")
     at = chance.randrange(len(lines))
