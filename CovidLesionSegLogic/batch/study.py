@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from CovidLesionSegLogic.errors import one_line
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -113,3 +115,7 @@ class LeftOut:
     kind: str
     what: str
     why: str
+
+    def __post_init__(self) -> None:
+        for name in ("what", "why"):
+            object.__setattr__(self, name, one_line(getattr(self, name)))

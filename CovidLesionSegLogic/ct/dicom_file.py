@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -33,6 +34,27 @@ def looks_like_dicom(path: Path) -> bool:
     return group and (head[4:6] in FIRST_VRS or head[6:8] == b"\0\0")
 
 
+class BoundedFile(io.BufferedReader):
+    """A file that never makes room for more than it holds, whatever length an element states."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._length = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most what is left."""
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = max(0, min(size, self._length - self.tell()))
+        return super().read(size)
+
+
+def native_length(dataset: Dataset) -> int:
+    """Bytes of the pixels of a file that does not compress them (PS3.5 8.1.1)."""
+    bits = int(dataset.get("BitsAllocated") or 16) * int(dataset.get("SamplesPerPixel") or 1)
+    pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
+    return pixels * int(dataset.get("NumberOfFrames") or 1) * bits // 8
+
+
 def pixels_complete(stream: BinaryIO, dataset: Dataset) -> bool:
     """Whether the pixel data at the stream's place is all there, judged by its stated lengths.
 
@@ -40,17 +62,12 @@ def pixels_complete(stream: BinaryIO, dataset: Dataset) -> bool:
     """
     meta = getattr(dataset, "file_meta", None)
     syntax = meta.get("TransferSyntaxUID") if meta is not None else None
-    if syntax is not None and syntax.is_deflated:
-        return True  # zlib itself notices
     start = stream.tell()
     size = os.fstat(stream.fileno()).st_size
     if start >= size:
         return False
     if syntax is None or not syntax.is_encapsulated:
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        bits = int(dataset.get("BitsAllocated") or 16) * int(dataset.get("SamplesPerPixel") or 1)
-        pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * frames
-        return start + 8 + pixels * bits // 8 <= size
+        return start + 8 + native_length(dataset) <= size
     stream.seek(start + 12)  # tag, VR, reserved, undefined length
     while True:
         item = stream.read(8)

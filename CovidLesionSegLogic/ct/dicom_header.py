@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.ct.dicom_attributes import floats, integer, number, strings, upper
-from CovidLesionSegLogic.ct.dicom_file import pixels_complete
+from CovidLesionSegLogic.ct.dicom_attributes import floats, integer, number, strings, text, upper
+from CovidLesionSegLogic.ct.dicom_open import open_dicom
+from CovidLesionSegLogic.errors import one_line
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -159,17 +160,13 @@ def read_headers(path: Path) -> list[FrameHeader]:
     ValueError
         When the file carries the DICOM mark but cannot be parsed; the message is the reason.
     """
-    import pydicom
-
-    with path.open("rb") as stream:
-        try:
-            dataset = pydicom.dcmread(
-                stream, stop_before_pixels=True, specific_tags=list(KEYWORDS), force=True
-            )
-            complete = pixels_complete(stream, dataset)
-            return list(_frames(path, dataset, complete))
-        except Exception as error:  # pydicom raises many kinds on damaged files
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+    try:
+        dataset, complete = open_dicom(path, KEYWORDS)
+        return list(_frames(path, dataset, complete))
+    except OSError:
+        raise
+    except Exception as error:  # pydicom raises many kinds on damaged files
+        raise ValueError(one_line(f"{type(error).__name__}: {error}", 200)) from error
 
 
 def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeader]:
@@ -180,23 +177,23 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
         path=path,
         frame=0,
         frames=max(1, integer(get("NumberOfFrames")) or 1),
-        transfer_syntax=str((meta.get("TransferSyntaxUID") if meta else None) or ""),
+        transfer_syntax=text(meta.get("TransferSyntaxUID") if meta else None),
         complete=complete,
-        sop_class=str(get("SOPClassUID") or ""),
-        sop_instance=str(get("SOPInstanceUID") or ""),
-        frame_of_reference=str(get("FrameOfReferenceUID") or ""),
-        series_uid=str(get("SeriesInstanceUID") or ""),
-        study_uid=str(get("StudyInstanceUID") or ""),
-        modality=str(get("Modality") or "").strip().upper(),
+        sop_class=text(get("SOPClassUID")),
+        sop_instance=text(get("SOPInstanceUID")),
+        frame_of_reference=text(get("FrameOfReferenceUID")),
+        series_uid=text(get("SeriesInstanceUID")),
+        study_uid=text(get("StudyInstanceUID")),
+        modality=text(get("Modality")).upper(),
         image_type=upper(get("ImageType")),
-        description=str(get("SeriesDescription") or "").strip(),
-        body_part=str(get("BodyPartExamined") or "").strip().upper(),
+        description=text(get("SeriesDescription")),
+        body_part=text(get("BodyPartExamined")).upper(),
         name_words=_words(str(get("PatientName") or "")),
         series_number=integer(get("SeriesNumber")),
         rows=integer(get("Rows")) or 0,
         columns=integer(get("Columns")) or 0,
         samples=integer(get("SamplesPerPixel")) or 1,
-        photometric=str(get("PhotometricInterpretation") or "").strip(),
+        photometric=text(get("PhotometricInterpretation")),
         signed=signed,
         position=floats(get("ImagePositionPatient"), 3),
         orientation=floats(get("ImageOrientationPatient"), 6),
@@ -204,15 +201,15 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
         slope=number(get("RescaleSlope")),
         intercept=number(get("RescaleIntercept")),
         file_rescale=(1.0, 0.0),
-        rescale_type=str(get("RescaleType") or "").strip().upper(),
+        rescale_type=text(get("RescaleType")).upper(),
         padding=_padding(dataset, signed),
-        lossy=str(get("LossyImageCompression") or "").strip() == "01",
-        manufacturer=str(get("Manufacturer") or "").strip(),
-        model=str(get("ManufacturerModelName") or "").strip(),
+        lossy=text(get("LossyImageCompression")) == "01",
+        manufacturer=text(get("Manufacturer")),
+        model=text(get("ManufacturerModelName")),
         kernel="\\".join(strings(get("ConvolutionKernel"))),
         thickness=number(get("SliceThickness")),
         phase=tuple(
-            (keyword, str(get(keyword) if get(keyword) is not None else ""))
+            (keyword, text(get(keyword)))
             for keyword in (
                 "AcquisitionNumber",
                 "TemporalPositionIdentifier",
@@ -261,18 +258,13 @@ def _enhanced(header: FrameHeader, group: Dataset, shared: Dataset | None) -> Fr
             if slope is not None
             else header.intercept
         ),
-        rescale_type=str(
-            value("PixelValueTransformationSequence", "RescaleType") or header.rescale_type
-        ),
+        rescale_type=text(value("PixelValueTransformationSequence", "RescaleType")).upper()
+        or header.rescale_type,
         image_type=frame_type or header.image_type,
         kernel="\\".join(kernel) or header.kernel,
-        phase=(
-            ("TemporalPositionIndex", str(value("FrameContentSequence", "TemporalPositionIndex"))),
-            (
-                "FrameAcquisitionNumber",
-                str(value("FrameContentSequence", "FrameAcquisitionNumber")),
-            ),
-            ("StackID", str(value("FrameContentSequence", "StackID"))),
+        phase=tuple(
+            (keyword, text(value("FrameContentSequence", keyword)))
+            for keyword in ("TemporalPositionIndex", "FrameAcquisitionNumber", "StackID")
         ),
     )
 

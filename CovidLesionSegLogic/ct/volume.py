@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from CovidLesionSegLogic.errors import one_line
+
 Vector3 = tuple[float, float, float]
 
 
@@ -87,6 +89,7 @@ class CTVolume:
             raise ValueError("the direction's columns must be orthonormal")
         if not all(np.isfinite(s) and s > 0 for s in self.spacing):
             raise ValueError(f"spacing must be positive, not {self.spacing}")
+        object.__setattr__(self, "warnings", tuple(map(one_line, self.warnings)))
         object.__setattr__(self, "direction", direction)
         object.__setattr__(self, "origin", tuple(float(v) for v in self.origin))
         object.__setattr__(self, "spacing", tuple(float(v) for v in self.spacing))

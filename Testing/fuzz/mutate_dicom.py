@@ -22,6 +22,20 @@ SYNTAXES = (
     b"1.2.840.10008.1.2.4.100", b"1.2.840.10008.1.2.4.110", b"1.2.840.10008.1.2.4.201", b"9.9",
 )  # fmt: skip
 NUMERIC = (b"DS", b"IS")
+REALS = (
+    "0",
+    "-1",
+    "1e308",
+    "1e-320",
+    "1e9",
+    "1e16",
+    "-1e5",
+    "nan",
+    "inf",
+    "0.5",
+    "1e400",
+    "9" * 400,
+)
 TAGS = (0x00080008, 0x00080016, 0x0008103E, 0x00100010, 0x00180088, 0x00200032, 0x00200037,
         0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280030, 0x00280100, 0x00280101,
         0x00280102, 0x00280103, 0x00280120, 0x00281052, 0x00281053, 0x7FE00010)  # fmt: skip
@@ -103,9 +117,7 @@ def _value(one: Element, data: bytes, chance: random.Random) -> bytes:
         return (chance.choice(NUMBERS) & ((1 << 8 * size) - 1)).to_bytes(size, "little")
     if one.vr in NUMERIC and chance.random() < 0.6:
         words = data[one.value : one.end].decode("latin-1").split("\\")
-        words[chance.randrange(len(words))] = chance.choice(
-            ("0", "-1", "1e308", "1e-320", "1e9", "1e16", "-1e5", "nan", "inf", "0.5", "1e400", "9" * 400)
-        )  # fmt: skip
+        words[chance.randrange(len(words))] = chance.choice(REALS)
         value = "\\".join(words).encode("latin-1")
     else:
         value = chance.choice(HOSTILE_TEXT).encode("utf-8")

@@ -11,29 +11,30 @@ from mutate_bytes import HOSTILE_TEXT, NUMBERS, any_bytes, unpacked
 NIFTI1 = {
     "sizeof_hdr": ("i", 0, 1), "dim": ("h", 40, 8), "datatype": ("h", 70, 2),
     "pixdim": ("f", 76, 8), "vox_offset": ("f", 108, 1), "scl": ("f", 112, 2),
-    "units": ("B", 123, 1), "codes": ("h", 252, 2), "quatern": ("f", 256, 6), "srow": ("f", 280, 12),
-    "magic": ("B", 344, 4), "extension": ("i", 348, 3),
+    "units": ("B", 123, 1), "codes": ("h", 252, 2), "quatern": ("f", 256, 6),
+    "srow": ("f", 280, 12), "magic": ("B", 344, 4), "extension": ("i", 348, 3),
 }  # fmt: skip
 NIFTI2 = {
     "sizeof_hdr": ("i", 0, 1), "datatype": ("h", 12, 2), "dim": ("q", 16, 8),
     "pixdim": ("d", 104, 8), "vox_offset": ("q", 168, 1), "scl": ("d", 176, 2),
-    "codes": ("i", 344, 2), "quatern": ("d", 352, 6), "srow": ("d", 400, 12), "units": ("i", 500, 1),
-    "extension": ("i", 540, 3),
+    "codes": ("i", 344, 2), "quatern": ("d", 352, 6), "srow": ("d", 400, 12),
+    "units": ("i", 500, 1), "extension": ("i", 540, 3),
 }  # fmt: skip
 REALS = (0.0, -0.0, -1.0, 0.5, 1e-45, 1e-30, 1e30, 3e38, 1e308, 1e-320, float("nan"), float("inf"),
          float("-inf"), 352.5, 2.0)  # fmt: skip
 WHOLE = (*NUMBERS, -1, -2, 5, 7, 8, 16, 512, 30000, 1 << 40, (1 << 63) - 1, 1 << 62)
 LINES = (
-    b"data file: -", b"data file: /dev/zero", b"data file: LIST", b"data file: x%d.raw 0 99999999 1",
-    b"encoding: bz2", b"encoding: gzip", b"encoding: hex", b"line skip: 99999999", b"byte skip: -1",
-    b"byte skip: 99999999999", b"endian: big", b"type: block\nblock size: 99999999", b"dimension: 16",
-    b"sizes: 4294967296 4294967296 4294967296", b"spacings: nan 0 -1", b"centers: cell cell cell",
+    b"data file: -", b"data file: /dev/zero", b"data file: LIST", b"data file: x%d.raw 0 999999 1",
+    b"encoding: bz2", b"encoding: gzip", b"encoding: hex", b"line skip: 99999999", b"endian: big",
+    b"byte skip: -1", b"byte skip: 99999999999", b"type: block\nblock size: 99999999",
+    b"dimension: 16", b"sizes: 4294967296 4294967296 4294967296", b"spacings: nan 0 -1",
     b"space directions: none (1,0,0) (0,1,0)", b"measurement frame: (1,0,0) (0,1,0) (0,0,1)",
     b"Segment0_LabelValue:=" + b"9" * 5000, b"NDims = 10", b"DimSize = 65535 65535 65535",
-    b"ElementNumberOfChannels = 100000", b"HeaderSize = -1", b"HeaderSize = 99999999",
-    b"BinaryDataByteOrderMSB = True", b"CompressedData = True", b"CompressedDataSize = 99999999999",
-    b"ElementDataFile = LIST\n/dev/zero\n", b"ElementDataFile = LOCAL", b"ElementType = MET_STRING",
-    b"ElementDataFile = %s.raw 1 99999999 1", b"ElementSpacing = 1e-320 nan 0", b"BinaryData = False",
+    b"centers: cell cell cell", b"ElementNumberOfChannels = 100000", b"HeaderSize = -1",
+    b"HeaderSize = 99999999", b"BinaryDataByteOrderMSB = True", b"CompressedData = True",
+    b"CompressedDataSize = 99999999999", b"ElementDataFile = LIST\n/dev/zero\n",
+    b"ElementDataFile = LOCAL", b"ElementType = MET_STRING", b"BinaryData = False",
+    b"ElementDataFile = %s.raw 1 99999999 1", b"ElementSpacing = 1e-320 nan 0",
 )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _preload() -> None:
-    """What every input needs, once; nothing of ITK may run here: its threads would not be forked."""
+    """What every input needs, once; ITK must not run here: its threads would not be forked."""
     import pydicom.pixels
     import scipy.ndimage
     import SimpleITK  # noqa: F401

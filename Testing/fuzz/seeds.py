@@ -74,7 +74,7 @@ def _dicom(root: Path, hu: NDArray[np.int16]) -> None:
 
 
 def _images(root: Path, array: NDArray[np.generic], kind: str) -> None:
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(array)
     image.SetSpacing((0.75, 0.8, 2.0))
