@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from CovidLesionSegLogic.ct.dicom_codestream import stated_size
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -59,6 +61,12 @@ def pixels_complete(stream: BinaryIO, dataset: Dataset) -> bool:
     """Whether the pixel data at the stream's place is all there, judged by its stated lengths.
 
     Decoders fill what is missing with grey or zeros, so a cut file must be noticed before.
+
+    Raises
+    ------
+    ValueError
+        When a compressed image states another size than the header: the decoder would make room
+        for it.
     """
     meta = getattr(dataset, "file_meta", None)
     syntax = meta.get("TransferSyntaxUID") if meta is not None else None
@@ -68,6 +76,7 @@ def pixels_complete(stream: BinaryIO, dataset: Dataset) -> bool:
         return False
     if syntax is None or not syntax.is_encapsulated:
         return start + 8 + native_length(dataset) <= size
+    header = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     stream.seek(start + 12)  # tag, VR, reserved, undefined length
     while True:
         item = stream.read(8)
@@ -76,4 +85,10 @@ def pixels_complete(stream: BinaryIO, dataset: Dataset) -> bool:
         end = stream.tell() + int.from_bytes(item[4:], "little")
         if len(item) < 8 or item[:4] != ITEM or end > size:
             return False
+        stated = stated_size(stream, end)
+        if stated is not None and stated != header:
+            raise ValueError(
+                f"its compressed image states {stated[1]} x {stated[0]} pixels, its header "
+                f"{header[1]} x {header[0]}"
+            )
         stream.seek(end)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.dicom_attributes import floats, integer, number, strings, text, upper
+from CovidLesionSegLogic.ct.dicom_names import name_words
 from CovidLesionSegLogic.ct.dicom_open import open_dicom
 from CovidLesionSegLogic.errors import one_line
 
@@ -66,15 +65,6 @@ KEYWORDS = (
     "PerFrameFunctionalGroupsSequence",
 )
 
-_STAND_INS = """
-    anon anonym anonymous anonymised anonymized deidentified none unknown name
-    patient subject case study scan phantom test covid normal
-    ct mr id pt dr jr md xx
-"""
-NO_NAMES = frozenset(_STAND_INS.split())
-"""Words that stand in PatientName where the name has been removed, or that are none."""
-_EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")
-
 
 @dataclass(frozen=True)
 class FrameHeader:
@@ -109,6 +99,7 @@ class FrameHeader:
     samples: int
     photometric: str
     signed: bool
+    representation: int | None
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
@@ -188,13 +179,14 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
         image_type=upper(get("ImageType")),
         description=text(get("SeriesDescription")),
         body_part=text(get("BodyPartExamined")).upper(),
-        name_words=_words(str(get("PatientName") or "")),
+        name_words=name_words(str(get("PatientName") or "")),
         series_number=integer(get("SeriesNumber")),
         rows=integer(get("Rows")) or 0,
         columns=integer(get("Columns")) or 0,
         samples=integer(get("SamplesPerPixel")) or 1,
         photometric=text(get("PhotometricInterpretation")),
         signed=signed,
+        representation=integer(get("PixelRepresentation")),
         position=floats(get("ImagePositionPatient"), 3),
         orientation=floats(get("ImageOrientationPatient"), 6),
         spacing=floats(get("PixelSpacing"), 2),
@@ -227,6 +219,11 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
             header = replace(header, position=None)
         yield replace(header, file_rescale=header.rescale)
         return
+    if len(groups) != header.frames:
+        raise ValueError(
+            f"it describes {len(groups)} frames (PerFrameFunctionalGroupsSequence) but has "
+            f"{header.frames} (NumberOfFrames)"
+        )
     for index, group in enumerate(groups):
         frame = _enhanced(replace(header, frame=index), group, shared)
         header = header if index else replace(header, file_rescale=frame.rescale)
@@ -267,24 +264,6 @@ def _enhanced(header: FrameHeader, group: Dataset, shared: Dataset | None) -> Fr
             for keyword in ("TemporalPositionIndex", "FrameAcquisitionNumber", "StackID")
         ),
     )
-
-
-@lru_cache(maxsize=256)  # one object for the many images of a patient
-def _words(name: str) -> frozenset[str]:
-    """The words of a patient's name (PS3.5 6.2.1) that can give the person away.
-
-    Codes, which hold digits, initials, and what stands in for a name are none.
-    """
-    folded = unicodedata.normalize("NFC", name.casefold())
-    # Vowel signs of many scripts are marks, which belong to their word.
-    kept = (c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in folded)
-    words = (w for w in "".join(kept).split() if not any(c.isdigit() for c in w))
-    return frozenset(w for w in words if len(w) > 1 or is_east_asian(w)) - NO_NAMES
-
-
-def is_east_asian(word: str) -> bool:
-    """Whether a word is of Chinese, Japanese or Korean signs, of which one can be a name."""
-    return all(unicodedata.name(c, "").startswith(_EAST_ASIAN) for c in word)
 
 
 def _padding(dataset: Dataset, signed: bool) -> tuple[int, int] | None:

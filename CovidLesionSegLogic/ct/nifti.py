@@ -57,9 +57,11 @@ def read_nifti(path: Path) -> StoredImage:
             f"{path} cannot be unpacked ({error}), it is damaged or cut short: copy or export it "
             "again."
         ) from error
-    affine, warnings = _affine(header)
-    affine[:3] *= MM_PER_UNIT.get(header.units & 7, 1.0)
-    return StoredImage(array, RAS_TO_LPS @ affine, warnings)
+    with np.errstate(all="ignore"):  # what is no number is judged with the whole affine
+        affine, warnings = _affine(header)
+        affine[:3] *= MM_PER_UNIT.get(header.units & 7, 1.0)
+        affine = RAS_TO_LPS @ affine
+    return StoredImage(array, affine, warnings)
 
 
 @dataclass(frozen=True)
