@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ class Study:
         if self.series_uid:
             of = f" of study {self.study_uid}" if self.study_uid else ""
             return f"series {self.series_uid}{of}"
-        return f"file {self.path.resolve()}"
+        return f"file {os.path.realpath(self.path)}"
 
     @property
     def key(self) -> str:

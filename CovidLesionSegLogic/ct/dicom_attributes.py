@@ -51,11 +51,13 @@ def integer(value: Any) -> int | None:
     return number if number is not None and abs(number) < 1 << 63 else None
 
 
-def floats(value: Any, count: int) -> tuple[float, ...] | None:
-    """Exactly ``count`` finite floats; None when absent or malformed."""
+def floats(value: Any, count: int, most: float = np.inf) -> tuple[float, ...] | None:
+    """Exactly ``count`` finite floats of at most ``most``; None when absent or malformed."""
     if value is None:
         return None
     numbers = _convert(value, lambda values: tuple(float(one) for one in values))
     if numbers is None or len(numbers) != count or not np.isfinite(numbers).all():
+        return None
+    if max(map(abs, numbers)) > most:
         return None
     return tuple(numbers)

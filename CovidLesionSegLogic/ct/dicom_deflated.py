@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pydicom.tag import BaseTag
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
-MOST_HEADER_BYTES = 1 << 24
+MOST_HEADER_BYTES = 1 << 22
+"""pydicom takes a second for some megabytes of senseless elements."""
 SPARE_BYTES = 1 << 20
 """So much may follow the pixels: padding, signatures."""
 _PLAIN = b"1.2.840.10008.1.2.1".ljust(len(DEFLATED), b"\0")
@@ -44,7 +45,7 @@ def packed_part(stream: BinaryIO) -> int | None:
 
 
 def plain_header(stream: BinaryIO, start: int) -> BinaryIO:
-    """The file as if it had not been deflated, without what lies behind its first 16 MiB."""
+    """The file as if it had not been deflated, without what lies behind its first 4 MiB."""
     meta = stream.read(start).replace(DEFLATED.encode(), _PLAIN)
     head = bytearray()
     for part in _unpacked(stream, start):

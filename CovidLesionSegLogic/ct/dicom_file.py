@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,11 +21,15 @@ FIRST_VRS = (b"UI", b"UL", b"CS", b"LO", b"SH", b"DA")
 def looks_like_dicom(path: Path) -> bool:
     """Whether the file has the DICOM mark, or starts as old files without preamble do.
 
+    Devices and pipes, which may never end, have not.
+
     Raises
     ------
     OSError
         When the file cannot be opened.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        return False
     with path.open("rb") as stream:
         head = stream.read(132)
     if len(head) < 132:

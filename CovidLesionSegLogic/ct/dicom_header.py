@@ -66,6 +66,11 @@ KEYWORDS = (
 )
 
 
+FARTHEST_MM = 1e9
+LARGEST_COSINE = 2.0
+"""What lies beyond is malformed; smaller faults are told apart where slices are placed."""
+
+
 @dataclass(frozen=True)
 class FrameHeader:
     """One image plane: a single-frame file or one frame of a multi-frame file (DICOM PS3.3).
@@ -187,8 +192,8 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
         photometric=text(get("PhotometricInterpretation")),
         signed=signed,
         representation=integer(get("PixelRepresentation")),
-        position=floats(get("ImagePositionPatient"), 3),
-        orientation=floats(get("ImageOrientationPatient"), 6),
+        position=floats(get("ImagePositionPatient"), 3, FARTHEST_MM),
+        orientation=floats(get("ImageOrientationPatient"), 6, LARGEST_COSINE),
         spacing=floats(get("PixelSpacing"), 2),
         slope=number(get("RescaleSlope")),
         intercept=number(get("RescaleIntercept")),
@@ -245,8 +250,10 @@ def _enhanced(header: FrameHeader, group: Dataset, shared: Dataset | None) -> Fr
     kernel = strings(value("CTReconstructionSequence", "ConvolutionKernel"))
     return replace(
         header,
-        position=floats(value("PlanePositionSequence", "ImagePositionPatient"), 3),
-        orientation=floats(value("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+        position=floats(value("PlanePositionSequence", "ImagePositionPatient"), 3, FARTHEST_MM),
+        orientation=floats(
+            value("PlaneOrientationSequence", "ImageOrientationPatient"), 6, LARGEST_COSINE
+        ),
         spacing=floats(value("PixelMeasuresSequence", "PixelSpacing"), 2),
         thickness=number(value("PixelMeasuresSequence", "SliceThickness")),
         slope=slope if slope is not None else header.slope,

@@ -79,7 +79,7 @@ def patient_words(path: Path) -> frozenset[str]:
     """Words of the patients' names in a DICOM file, or in one file of each folder below."""
     words: frozenset[str] = frozenset()
     with quiet_pydicom():
-        if not path.is_dir():
+        if not os.path.isdir(path):
             return _words_of(path) or words
         for root, folders, names in os.walk(path):
             folders.sort()

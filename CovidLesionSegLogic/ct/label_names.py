@@ -19,7 +19,7 @@ from CovidLesionSegLogic.errors import InputError, one_line
 LONGEST_NAME = 200
 _SEGMENT = re.compile(r"(Segment\d+)_(Name|LabelValue):=(.*)")
 _LABEL = re.compile(
-    r"""<Label\b[^<>]{0,300}?\bKey\s{0,9}=\s{0,9}["'](\d{1,9})["'][^<>]{0,300}>\s{0,99}"""
+    r"""\b[^<>]{0,300}?\bKey\s{0,9}=\s{0,9}["'](\d{1,9})["'][^<>]{0,300}>\s{0,99}"""
     r"""(?:<!\[CDATA\[(.{0,999}?)\]\]>|([^<]{0,999}))\s{0,99}</Label>""",
     re.DOTALL,
 )
@@ -96,8 +96,9 @@ def _nifti_extensions(path: Path) -> str:
 def _label_table(text: str) -> dict[int, str]:
     # By pattern, not by an XML reader: what a stranger's file declares is not expanded.
     names = {}
-    for key, verbatim, plain in _LABEL.findall(text):
-        name = one_line(verbatim or html.unescape(plain), LONGEST_NAME)
-        if name and int(key) > 0:
-            names[int(key)] = name
+    for part in text.split("<Label")[1:]:  # no pattern may look further than to the next label
+        match = _LABEL.match(part)
+        name = "" if match is None else one_line(match[2] or html.unescape(match[3] or ""), 200)
+        if match is not None and name and int(match[1]) > 0:
+            names[int(match[1])] = name
     return names

@@ -163,7 +163,7 @@ def _affine(
 
 
 def _unplaced(space: str) -> str:
-    return no_orientation(f" in the patient (its space is '{space}')" if space else "")
+    return no_orientation(f" in the patient (its space is '{space[:40]}')" if space else "")
 
 
 def _without_space(path: Path, fields: Fields) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.errors import InputError
+from CovidLesionSegLogic.errors import InputError, one_line
 
 MOST_VOXELS = 1 << 33
 """2,000 slices of 2,048 x 2,048 pixels; what states more is no CT."""
@@ -34,6 +34,9 @@ class StoredImage:
     array: NDArray[Any]
     affine: NDArray[np.float64]
     warnings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warnings", tuple(map(one_line, self.warnings)))
 
 
 def three_sizes(sizes: list[int], path: Path) -> tuple[int, int, int]:
