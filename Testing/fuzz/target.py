@@ -24,7 +24,7 @@ from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.quantify.regions import name_lobes, parse_region_names, read_regions
 
 READ, REFUSED, FINDING = "read", "refused", "finding"
-MEMORY_WORDS = ("allocat", "bad_alloc", "memory")
+MEMORY_WORDS = ("to allocate", "bad_alloc", "memory", "default_append")
 LONGEST_MESSAGE = 4000
 
 
