@@ -19,7 +19,7 @@ from CovidLesionSegLogic.errors import InputError, one_line
 LONGEST_NAME = 200
 _SEGMENT = re.compile(r"(Segment\d+)_(Name|LabelValue):=(.*)")
 _LABEL = re.compile(
-    r"""\b[^<>]{0,300}?\bKey\s{0,9}=\s{0,9}["'](\d{1,9})["'][^<>]{0,300}>\s{0,99}"""
+    r"""(?=\s)[^<>]{0,300}?\bKey\s{0,9}=\s{0,9}["'](\d{1,9})["'][^<>]{0,300}>\s{0,99}"""
     r"""(?:<!\[CDATA\[(.{0,999}?)\]\]>|([^<]{0,999}))\s{0,99}</Label>""",
     re.DOTALL,
 )
