@@ -20,8 +20,9 @@ def stated_size(stream: BinaryIO, end: int) -> tuple[int, int] | None:
     head = stream.read(min(4096, max(0, end - start)))
     if head[:2] == JPEG_START:
         return _jpeg(stream, start + 2, end)
-    at = head.find(JPEG2000_START)
-    if at < 0 or len(head) < at + 24:
+    boxed = head[4:8] == b"jP  "  # the file format around the image, which PS3.5 A.4.4 forbids
+    at = head.find(JPEG2000_START) if boxed else 0
+    if at < 0 or not head.startswith(JPEG2000_START, at) or len(head) < at + 24:
         return None
     # SIZ (ISO/IEC 15444-1 A.5.1): Lsiz, Rsiz, then the grid's size and the image's place in it
     width, height, left, top = (
