@@ -83,7 +83,8 @@ def _header(data: bytes, path: Path) -> _Header:
 
     def get(kind: str, count: int, offset: int) -> NDArray[Any]:
         values = np.frombuffer(data, order + kind, count, offset)
-        return values.astype(np.float64 if kind[0] == "f" else np.int64)
+        with np.errstate(invalid="ignore"):  # some kinds of NaN complain when they are converted
+            return values.astype(np.float64 if kind[0] == "f" else np.int64)
 
     if version == 1:
         dims, (datatype,), pixdim = get("i2", 8, 40), get("i2", 1, 70), get("f4", 8, 76)

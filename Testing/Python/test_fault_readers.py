@@ -392,6 +392,17 @@ def test_nifti_scaled_beyond_all_numbers(tmp_path: Path) -> None:
     assert read_or_refused(path)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("at", [76, 80, 112, 116, 256, 280, 352])
+def test_signalling_nan_is_refused_without_a_remark(tmp_path: Path, at: int) -> None:
+    """In the header, and at 352 in the voxels."""
+    array = np.where(np.arange(HU.size).reshape(HU.shape) == 0, -900, HU).astype(np.float32)
+    path = patch(write_image(array, volume(), tmp_path / "a.nii"), at, b"\x01\0\xa0\x7f")
+    read_or_refused(path)
+    with pytest.raises(InputError):
+        read_labels(path, volume())
+
+
 def test_left_handed_nifti_keeps_its_sides(tmp_path: Path) -> None:
     flipped = CTVolume(HU, (0.0, 0.0, 0.0), (0.7, 0.8, 2.5), np.diag([-1.0, 1.0, 1.0]))
     ct = read_ct(write_image(HU, flipped, tmp_path / "a.nii"))
