@@ -26,6 +26,8 @@ def read_cases(table: Path) -> list[Study]:
     InputError
         It cannot be read.
     """
+    if not table.is_file():  # a pipe may never end
+        raise InputError(f"The table of cases {table} is no file: save it as CSV in UTF-8.")
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             # Spreadsheets of some countries separate by semicolons.

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
 from CovidLesionSegLogic import __version__
-from CovidLesionSegLogic.batch.exchange import elide
 from CovidLesionSegLogic.batch.settings import StopBatchError
 from CovidLesionSegLogic.engine import Cancel, Progress
 from CovidLesionSegLogic.engine.memory import is_out_of_memory
@@ -23,14 +22,13 @@ from CovidLesionSegLogic.errors import (
     DeviceError,
     InputError,
     RequestError,
+    quoted,
 )
 
 LONGEST_LINE = 1 << 28
 """A study of a million files with long paths; a request is never longer."""
 LARGEST_ID = (1 << 53) - 1
 """Larger whole numbers are not the same in every program that reads JSON (RFC 8259, section 6)."""
-LONGEST_MESSAGE = 1000
-"""A sentence with a path or two; what came in a request may be longer."""
 SECONDS_BETWEEN = 0.05
 """Between two reports of the same stage: a window cannot show more."""
 
@@ -115,7 +113,7 @@ class Desk:
                 told = _told(InputError(NO_MEMORY))
             else:
                 _log.exception("request %s failed", request["do"])
-                message = f"internal error: {type(error).__name__}: {elide(str(error))}."
+                message = f"internal error: {type(error).__name__}: {quoted(error)}."
                 told = {"code": 1, "message": message, "details": traceback.format_exc()}
             answer = {"event": "error", "id": number, **told}
         finally:
@@ -158,7 +156,7 @@ def parse_request(line: str, tasks: Collection[str]) -> dict[str, Any]:
     try:
         request = json.loads(line)
     except (ValueError, RecursionError, MemoryError) as error:  # a number of 5,000 digits, too
-        raise RequestError(f"A request is not JSON ({elide(str(error))}).") from error
+        raise RequestError(f"A request is not JSON ({quoted(error)}).") from error
     if not isinstance(request, dict):
         raise RequestError("A request must be an object {...}.")
     do, number = request.get("do"), request.get("id")
@@ -180,7 +178,7 @@ def _shown(value: Any) -> str:
 
 
 def _told(error: CovidLesionSegError) -> dict[str, Any]:
-    told = {"code": error.exit_code, "message": elide(str(error), LONGEST_MESSAGE)}
+    told = {"code": error.exit_code, "message": str(error)}
     return {**told, "stop": True} if isinstance(error, StopBatchError) else told
 
 

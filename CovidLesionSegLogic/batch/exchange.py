@@ -22,7 +22,7 @@ from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.ct.box import Box, Placed
 from CovidLesionSegLogic.ct.raw import RawVolume
 from CovidLesionSegLogic.ct.volume import CTVolume
-from CovidLesionSegLogic.errors import InputError, RequestError
+from CovidLesionSegLogic.errors import InputError, RequestError, quoted
 
 BLOCK_BYTES = 4 << 20
 """Written at a time: some milliseconds on any disk."""
@@ -91,8 +91,7 @@ def open_ct(folder: Path) -> RawVolume:
         return raw
     except _DAMAGED as error:
         raise InputError(
-            f"The CT that was handed over cannot be read ({elide(str(error))}): start the run "
-            "again."
+            f"The CT that was handed over cannot be read ({quoted(error)}): start the run again."
         ) from error
 
 
@@ -163,8 +162,7 @@ def open_placed(told: dict[str, Any], folder: Path) -> Placed:
         return Placed(open_voxels(path, box.shape, dtype), box, _three(told["shape"]))
     except _DAMAGED as error:
         raise InputError(
-            f"Voxels that were handed over cannot be read ({elide(str(error))}): start the run "
-            "again."
+            f"Voxels that were handed over cannot be read ({quoted(error)}): start the run again."
         ) from error
 
 
@@ -173,14 +171,8 @@ def _three(values: Any) -> tuple[int, int, int]:
     return z, y, x
 
 
-def elide(text: str, most: int = 200) -> str:
-    """The beginning of a text that may have come from anywhere, on one line."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
 def inside(folder: Path, name: str) -> Path:
     """The file ``name`` of ``folder``; RequestError for a name that leads out of it."""
     if name in ("", "..") or "\0" in name or Path(name).name != name:
-        raise RequestError(f"'{elide(name)}' is not a file of the exchange folder.")
+        raise RequestError(f"'{quoted(name)}' is not a file of the exchange folder.")
     return folder / name

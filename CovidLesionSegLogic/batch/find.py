@@ -61,7 +61,7 @@ def find_studies(
     found, named = Found(), {os.path.normpath(expanded(text).absolute()) for text in inputs}
     cases: list[Study] = []
     for path in _expanded(inputs):
-        if path.is_dir():
+        if os.path.isdir(path):
             _add_folder(found, path, exclude, progress)
         elif path.name.lower().endswith(".csv"):
             cases += read_cases(path)
@@ -84,7 +84,7 @@ def _expanded(inputs: Sequence[str]) -> list[Path]:
     for text in inputs:
         own = Path(os.path.normpath(expanded(text).absolute()))
         # A name may itself hold brackets.
-        there = [own] if own.exists() else map(Path, glob.glob(str(own), recursive=True))
+        there = [own] if os.path.exists(own) else map(Path, glob.glob(str(own), recursive=True))
         matched = sorted(there)
         if not matched:
             raise RequestError(f"The input '{text}' names no file or folder: correct it.")

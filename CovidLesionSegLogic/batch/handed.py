@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from CovidLesionSegLogic.batch.exchange import elide, open_placed
+from CovidLesionSegLogic.batch.exchange import open_placed
 from CovidLesionSegLogic.ct.box import Placed
 from CovidLesionSegLogic.ct.volume import CTVolume
-from CovidLesionSegLogic.errors import CovidLesionSegError, RequestError
+from CovidLesionSegLogic.errors import CovidLesionSegError, RequestError, quoted
 from CovidLesionSegLogic.models import LesionClass
 from CovidLesionSegLogic.pipeline import GateResult
 from CovidLesionSegLogic.quantify import Quantification
@@ -72,6 +72,4 @@ def read_class(data: Mapping[str, Any]) -> LesionClass:
     try:
         return LesionClass(**{**data, "color": tuple(data["color"])})
     except (TypeError, ValueError, KeyError) as error:
-        raise RequestError(
-            f"A lesion class of the request is wrong ({elide(str(error))})."
-        ) from error
+        raise RequestError(f"A lesion class of the request is wrong ({quoted(error)}).") from error

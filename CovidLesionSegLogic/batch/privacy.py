@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from CovidLesionSegLogic.ct.dicom_header import is_east_asian
+from CovidLesionSegLogic.ct.dicom_names import is_east_asian
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.errors import RequestError
 

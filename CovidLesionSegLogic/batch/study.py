@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from CovidLesionSegLogic.errors import one_line
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -73,7 +75,7 @@ class Study:
         if self.series_uid:
             of = f" of study {self.study_uid}" if self.study_uid else ""
             return f"series {self.series_uid}{of}"
-        return f"file {self.path.resolve()}"
+        return f"file {os.path.realpath(self.path)}"
 
     @property
     def key(self) -> str:
@@ -131,3 +133,7 @@ class LeftOut:
     kind: str
     what: str
     why: str
+
+    def __post_init__(self) -> None:
+        for name in ("what", "why"):
+            object.__setattr__(self, name, one_line(getattr(self, name)))

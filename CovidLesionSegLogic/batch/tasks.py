@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.batch.exchange import elide, inside, open_ct, open_placed, write_placed
+from CovidLesionSegLogic.batch.exchange import inside, open_ct, open_placed, write_placed
 from CovidLesionSegLogic.batch.handed import read_class
 from CovidLesionSegLogic.batch.study import path_from
 from CovidLesionSegLogic.ct.box import Placed
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.engine import Cancel, Progress
-from CovidLesionSegLogic.errors import InputError, RequestError
+from CovidLesionSegLogic.errors import InputError, RequestError, quoted
 from CovidLesionSegLogic.models import KeptNetworks, LesionClass
 from CovidLesionSegLogic.outputs import write_outputs
 from CovidLesionSegLogic.outputs.write import numbers
@@ -256,7 +256,7 @@ def _options(request: Mapping[str, Any], folder: Path | None = None) -> SegmentO
     unknown = [name for name in options if name not in known]
     if unknown:
         raise RequestError(
-            f"There is no option '{elide(unknown[0])}'; there are {', '.join(known)}."
+            f"There is no option '{quoted(unknown[0])}'; there are {', '.join(known)}."
         )
     chosen = dict(options)
     for name in MAPS:

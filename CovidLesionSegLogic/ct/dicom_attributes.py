@@ -7,13 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from CovidLesionSegLogic.errors import one_line
+
+LONGEST_TEXT = 256
+"""The standard's longest for what is read here is 64 (LO, UI; PS3.5 6.2); scanners exceed it."""
+MOST_VALUES = 64
+
 
 def strings(value: Any) -> tuple[str, ...]:
     """All values of a text element, trimmed; none when absent."""
     if value is None:
         return ()
     values = [value] if isinstance(value, str) else list(value)
-    return tuple(str(one).strip() for one in values)
+    return tuple(one_line(str(one), LONGEST_TEXT) for one in values[:MOST_VALUES])
+
+
+def text(value: Any) -> str:
+    """A text element as one line of at most 256 letters; "" when absent."""
+    return "" if value is None else one_line(str(value), LONGEST_TEXT)
 
 
 def upper(value: Any) -> tuple[str, ...]:
@@ -35,15 +46,18 @@ def number(value: Any) -> float | None:
 
 
 def integer(value: Any) -> int | None:
-    """An int; None when absent or malformed."""
-    return None if value is None else _convert(value, int)
+    """An int of at most 64 bits; None when absent or malformed."""
+    number = None if value is None else _convert(value, int)
+    return number if number is not None and abs(number) < 1 << 63 else None
 
 
-def floats(value: Any, count: int) -> tuple[float, ...] | None:
-    """Exactly ``count`` finite floats; None when absent or malformed."""
+def floats(value: Any, count: int, most: float = np.inf) -> tuple[float, ...] | None:
+    """Exactly ``count`` finite floats of at most ``most``; None when absent or malformed."""
     if value is None:
         return None
     numbers = _convert(value, lambda values: tuple(float(one) for one in values))
     if numbers is None or len(numbers) != count or not np.isfinite(numbers).all():
+        return None
+    if max(map(abs, numbers)) > most:
         return None
     return tuple(numbers)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.ct.dicom_attributes import floats, integer, number, strings, upper
-from CovidLesionSegLogic.ct.dicom_file import pixels_complete
+from CovidLesionSegLogic.ct.dicom_attributes import floats, integer, number, strings, text, upper
+from CovidLesionSegLogic.ct.dicom_names import name_words
+from CovidLesionSegLogic.ct.dicom_open import open_dicom
+from CovidLesionSegLogic.ct.volume import FARTHEST_MM
+from CovidLesionSegLogic.errors import quoted
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -65,14 +66,9 @@ KEYWORDS = (
     "PerFrameFunctionalGroupsSequence",
 )
 
-_STAND_INS = """
-    anon anonym anonymous anonymised anonymized deidentified none unknown name
-    patient subject case study scan phantom test covid normal
-    ct mr id pt dr jr md xx
-"""
-NO_NAMES = frozenset(_STAND_INS.split())
-"""Words that stand in PatientName where the name has been removed, or that are none."""
-_EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")
+
+LARGEST_COSINE = 2.0
+"""What lies beyond is malformed; smaller faults are told apart where slices are placed."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +104,7 @@ class FrameHeader:
     samples: int
     photometric: str
     signed: bool
+    representation: int | None
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
@@ -159,17 +156,13 @@ def read_headers(path: Path) -> list[FrameHeader]:
     ValueError
         When the file carries the DICOM mark but cannot be parsed; the message is the reason.
     """
-    import pydicom
-
-    with path.open("rb") as stream:
-        try:
-            dataset = pydicom.dcmread(
-                stream, stop_before_pixels=True, specific_tags=list(KEYWORDS), force=True
-            )
-            complete = pixels_complete(stream, dataset)
-            return list(_frames(path, dataset, complete))
-        except Exception as error:  # pydicom raises many kinds on damaged files
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+    try:
+        dataset, complete = open_dicom(path, KEYWORDS)
+        return list(_frames(path, dataset, complete))
+    except OSError:
+        raise
+    except Exception as error:  # pydicom raises many kinds on damaged files
+        raise ValueError(quoted(f"{type(error).__name__}: {error}")) from error
 
 
 def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeader]:
@@ -180,39 +173,40 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
         path=path,
         frame=0,
         frames=max(1, integer(get("NumberOfFrames")) or 1),
-        transfer_syntax=str((meta.get("TransferSyntaxUID") if meta else None) or ""),
+        transfer_syntax=text(meta.get("TransferSyntaxUID") if meta else None),
         complete=complete,
-        sop_class=str(get("SOPClassUID") or ""),
-        sop_instance=str(get("SOPInstanceUID") or ""),
-        frame_of_reference=str(get("FrameOfReferenceUID") or ""),
-        series_uid=str(get("SeriesInstanceUID") or ""),
-        study_uid=str(get("StudyInstanceUID") or ""),
-        modality=str(get("Modality") or "").strip().upper(),
+        sop_class=text(get("SOPClassUID")),
+        sop_instance=text(get("SOPInstanceUID")),
+        frame_of_reference=text(get("FrameOfReferenceUID")),
+        series_uid=text(get("SeriesInstanceUID")),
+        study_uid=text(get("StudyInstanceUID")),
+        modality=text(get("Modality")).upper(),
         image_type=upper(get("ImageType")),
-        description=str(get("SeriesDescription") or "").strip(),
-        body_part=str(get("BodyPartExamined") or "").strip().upper(),
-        name_words=_words(str(get("PatientName") or "")),
+        description=text(get("SeriesDescription")),
+        body_part=text(get("BodyPartExamined")).upper(),
+        name_words=name_words(str(get("PatientName") or "")),
         series_number=integer(get("SeriesNumber")),
         rows=integer(get("Rows")) or 0,
         columns=integer(get("Columns")) or 0,
         samples=integer(get("SamplesPerPixel")) or 1,
-        photometric=str(get("PhotometricInterpretation") or "").strip(),
+        photometric=text(get("PhotometricInterpretation")),
         signed=signed,
-        position=floats(get("ImagePositionPatient"), 3),
-        orientation=floats(get("ImageOrientationPatient"), 6),
+        representation=integer(get("PixelRepresentation")),
+        position=floats(get("ImagePositionPatient"), 3, FARTHEST_MM),
+        orientation=floats(get("ImageOrientationPatient"), 6, LARGEST_COSINE),
         spacing=floats(get("PixelSpacing"), 2),
         slope=number(get("RescaleSlope")),
         intercept=number(get("RescaleIntercept")),
         file_rescale=(1.0, 0.0),
-        rescale_type=str(get("RescaleType") or "").strip().upper(),
+        rescale_type=text(get("RescaleType")).upper(),
         padding=_padding(dataset, signed),
-        lossy=str(get("LossyImageCompression") or "").strip() == "01",
-        manufacturer=str(get("Manufacturer") or "").strip(),
-        model=str(get("ManufacturerModelName") or "").strip(),
+        lossy=text(get("LossyImageCompression")) == "01",
+        manufacturer=text(get("Manufacturer")),
+        model=text(get("ManufacturerModelName")),
         kernel="\\".join(strings(get("ConvolutionKernel"))),
         thickness=number(get("SliceThickness")),
         phase=tuple(
-            (keyword, str(get(keyword) if get(keyword) is not None else ""))
+            (keyword, text(get(keyword)))
             for keyword in (
                 "AcquisitionNumber",
                 "TemporalPositionIdentifier",
@@ -230,6 +224,11 @@ def _frames(path: Path, dataset: Dataset, complete: bool) -> Iterator[FrameHeade
             header = replace(header, position=None)
         yield replace(header, file_rescale=header.rescale)
         return
+    if len(groups) != header.frames:
+        raise ValueError(
+            f"it describes {len(groups)} frames (PerFrameFunctionalGroupsSequence) but has "
+            f"{header.frames} (NumberOfFrames)"
+        )
     for index, group in enumerate(groups):
         frame = _enhanced(replace(header, frame=index), group, shared)
         header = header if index else replace(header, file_rescale=frame.rescale)
@@ -251,8 +250,10 @@ def _enhanced(header: FrameHeader, group: Dataset, shared: Dataset | None) -> Fr
     kernel = strings(value("CTReconstructionSequence", "ConvolutionKernel"))
     return replace(
         header,
-        position=floats(value("PlanePositionSequence", "ImagePositionPatient"), 3),
-        orientation=floats(value("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+        position=floats(value("PlanePositionSequence", "ImagePositionPatient"), 3, FARTHEST_MM),
+        orientation=floats(
+            value("PlaneOrientationSequence", "ImageOrientationPatient"), 6, LARGEST_COSINE
+        ),
         spacing=floats(value("PixelMeasuresSequence", "PixelSpacing"), 2),
         thickness=number(value("PixelMeasuresSequence", "SliceThickness")),
         slope=slope if slope is not None else header.slope,
@@ -261,38 +262,15 @@ def _enhanced(header: FrameHeader, group: Dataset, shared: Dataset | None) -> Fr
             if slope is not None
             else header.intercept
         ),
-        rescale_type=str(
-            value("PixelValueTransformationSequence", "RescaleType") or header.rescale_type
-        ),
+        rescale_type=text(value("PixelValueTransformationSequence", "RescaleType")).upper()
+        or header.rescale_type,
         image_type=frame_type or header.image_type,
         kernel="\\".join(kernel) or header.kernel,
-        phase=(
-            ("TemporalPositionIndex", str(value("FrameContentSequence", "TemporalPositionIndex"))),
-            (
-                "FrameAcquisitionNumber",
-                str(value("FrameContentSequence", "FrameAcquisitionNumber")),
-            ),
-            ("StackID", str(value("FrameContentSequence", "StackID"))),
+        phase=tuple(
+            (keyword, text(value("FrameContentSequence", keyword)))
+            for keyword in ("TemporalPositionIndex", "FrameAcquisitionNumber", "StackID")
         ),
     )
-
-
-@lru_cache(maxsize=256)  # one object for the many images of a patient
-def _words(name: str) -> frozenset[str]:
-    """The words of a patient's name (PS3.5 6.2.1) that can give the person away.
-
-    Codes, which hold digits, initials, and what stands in for a name are none.
-    """
-    folded = unicodedata.normalize("NFC", name.casefold())
-    # Vowel signs of many scripts are marks, which belong to their word.
-    kept = (c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in folded)
-    words = (w for w in "".join(kept).split() if not any(c.isdigit() for c in w))
-    return frozenset(w for w in words if len(w) > 1 or is_east_asian(w)) - NO_NAMES
-
-
-def is_east_asian(word: str) -> bool:
-    """Whether a word is of Chinese, Japanese or Korean signs, of which one can be a name."""
-    return all(unicodedata.name(c, "").startswith(_EAST_ASIAN) for c in word)
 
 
 def _padding(dataset: Dataset, signed: bool) -> tuple[int, int] | None:

@@ -77,10 +77,10 @@ def index_tree(
 
 def patient_words(path: Path) -> frozenset[str]:
     """Words of the patients' names in a DICOM file, or in one file of each folder below."""
-    if not path.is_dir():
-        return _words_of(path) or frozenset()
     words: frozenset[str] = frozenset()
     with quiet_pydicom():
+        if not os.path.isdir(path):
+            return _words_of(path) or words
         for root, folders, names in os.walk(path):
             folders.sort()
             files = (Path(root, name) for name in sorted(names)[:MOST_LOOKED_AT])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from CovidLesionSegLogic.ct.dicom_header import FrameHeader
 from CovidLesionSegLogic.ct.itk import itk_name, quiet_itk, reason
 from CovidLesionSegLogic.ct.values import AIR_HU, HIGHEST_HU
+from CovidLesionSegLogic.ct.voxels import MOST_VOXELS
 from CovidLesionSegLogic.errors import InputError
 
 Progress = Callable[[str, int, int], None]
@@ -57,6 +58,11 @@ def check_decodable(frame: FrameHeader) -> None:
         raise InputError(
             f"{frame.path} is cut short (its pixel data ends early): copy or export it again."
         )
+    if frame.representation not in (None, 0, 1):
+        raise InputError(
+            f"{frame.path} has a PixelRepresentation of {frame.representation}, which says neither "
+            "that its values are signed (1) nor that they are not (0): export the series again."
+        )
     if frame.slope == 0:
         raise InputError(
             f"{frame.path} has a RescaleSlope of 0, which makes every pixel the same: export the "
@@ -91,6 +97,11 @@ def decode_planes(
         check_decodable(frame)
     whole = all(float(v).is_integer() for f in frames for v in (f.slope or 1, f.intercept or 0))
     first = frames[0]
+    if len(frames) * first.rows * first.columns > MOST_VOXELS:
+        raise InputError(
+            f"{first.path} and the other slices of its series state {len(frames)} x {first.rows} x "
+            f"{first.columns} voxels, more than any CT has: export the series again."
+        )
     out = np.empty(
         (len(frames), first.rows, first.columns), dtype=np.int16 if whole else np.float32
     )

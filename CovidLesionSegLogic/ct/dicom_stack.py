@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from CovidLesionSegLogic.ct.dicom_header import FrameHeader
+from CovidLesionSegLogic.ct.dicom_spacing import SAME_PLACE_MM, slice_step
 from CovidLesionSegLogic.ct.values import MIN_SLICES, check_size_and_spacing
 from CovidLesionSegLogic.errors import InputError
 
-SAME_PLACE_MM = 0.01
 SAME_DIRECTION = 0.01
 """Largest difference of direction cosines between slices of one stack (0.6 degrees)."""
-EVEN_TOLERANCE = 0.05
-"""Gaps may differ from their median by this share (positions are often rounded)."""
 SHEAR_PIXELS = 0.25
 """A sideways drift below this is rounding of positions, not a tilted gantry."""
+
+STEEPEST_SLANT = 60.0
+"""Degrees; a gantry tilts by up to 30, and reformatted stacks are slanted by up to 45."""
 
 SamePixels = Callable[[FrameHeader, FrameHeader], bool]
 
@@ -91,7 +91,7 @@ def build_stack(
         )
     positions = np.array([f.position for f in frames], dtype=np.float64)
     heights = (positions - positions[0]) @ normal
-    step, even = _step(frames, heights, allow_missing_slices, warnings)
+    step, even = slice_step(frames, heights, allow_missing_slices, warnings)
     assert frame.spacing is not None
     spacing = (frame.spacing[1], frame.spacing[0], step)
     check_size_and_spacing((len(frames), frame.rows, frame.columns), spacing, frame.path.parent)
@@ -99,6 +99,12 @@ def build_stack(
     drifting = bool((np.ptp(drift, axis=0) > SHEAR_PIXELS * np.array(spacing[:2])).any())
     if drifting:
         degrees = float(np.degrees(np.arctan2(np.ptp(drift, axis=0).max(), heights[-1])))
+        if degrees > STEEPEST_SLANT:
+            raise InputError(
+                f"The slices in {frame.path.parent} lie up to {np.ptp(drift, axis=0).max():.3g} mm "
+                f"beside each other (a slant of {degrees:.1f} degrees), so they are no volume: "
+                "export the series again."
+            )
         warnings.append(
             f"The slices are stacked at a slant of {degrees:.1f} degrees (tilted gantry); they "
             "were shifted onto a straight grid by linear interpolation."
@@ -247,49 +253,3 @@ def _one_per_place(
         f"{place[0].path} and {place[1].path} lie at the same place but show different pixels, and "
         "nothing in their headers tells the volumes apart: separate them into folders of their own."
     )
-
-
-def _step(
-    frames: list[FrameHeader],
-    heights: NDArray[np.float64],
-    allow_missing: bool,
-    warnings: list[str],
-) -> tuple[float, bool]:
-    """Slice spacing in mm and whether the slices are even; refuses or warns otherwise."""
-    gaps = np.diff(heights)
-    typical = float(np.median(gaps))
-    even_step = float(heights[-1]) / (len(heights) - 1)
-    tolerance = max(EVEN_TOLERANCE * typical, 2 * SAME_PLACE_MM)
-    straight = np.abs(heights - even_step * np.arange(len(heights))).max() <= 2 * tolerance
-    if np.abs(gaps - even_step).max() <= tolerance and straight:
-        return even_step, True
-    counts = np.rint(gaps / typical)
-    folder = frames[0].path.parent
-    if (counts >= 1).all() and np.abs(gaps - counts * typical).max() <= 2 * tolerance:
-        missing = int(counts.sum()) - len(gaps)
-        where = [
-            f"{int(count) - 1} between {a.path.name} and {b.path.name}"
-            for count, (a, b) in zip(counts, pairwise(frames), strict=True)
-            if count > 1
-        ]
-        listed = ", ".join(where[:5]) + (", ..." if len(where) > 5 else "")
-        if not allow_missing:
-            raise InputError(
-                f"{missing} slice(s) are missing from the series in {folder} ({listed}; slices "
-                f"are {typical:.3g} mm apart): copy the whole series, or have them "
-                "interpolated (--allow-missing-slices)."
-            )
-        warnings.append(
-            f"{missing} missing slice(s) were filled by linear interpolation ({listed})."
-        )
-        return float(heights[-1]) / float(counts.sum()), False
-    if gaps.max() > 1.5 * typical or gaps.min() < 0.5 * typical:
-        raise InputError(
-            f"The slices in {folder} are unevenly spaced ({gaps.min():.3g} to {gaps.max():.3g} mm "
-            "apart), too much to make an even volume: give a series of evenly spaced slices."
-        )
-    warnings.append(
-        f"The slices are unevenly spaced ({gaps.min():.3g} to {gaps.max():.3g} mm); they were "
-        f"resampled to {even_step:.4g} mm by linear interpolation."
-    )
-    return even_step, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import stat
 import zlib
@@ -106,9 +107,9 @@ def _is_metaimage(path: Path, head: bytes) -> bool:
 
 def study_name(path: Path) -> str:
     """A name for files and nodes from the file or folder name; never from the patient's name."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # unlike resolve, not stopped by links in a circle
     name = path.name
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike Path.is_dir, False for a name that cannot be
         suffix = suffix_of(path)
         if suffix in (*SUFFIXES, ".dcm", ".dicom", ".ima") and len(name) > len(suffix):
             name = name[: -len(suffix)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from CovidLesionSegLogic.ct.volume import Vector3
+from CovidLesionSegLogic.ct.volume import FARTHEST_MM, Vector3
 from CovidLesionSegLogic.errors import InputError
 
 SILENT_VOXELS = 0.1
@@ -43,11 +43,13 @@ def decompose(
         voxel by more than half a voxel.
     """
     matrix = np.asarray(affine, dtype=np.float64)
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    if not np.isfinite(matrix).all() or (spacing <= 0).any():
+    with np.errstate(over="ignore", under="ignore"):
+        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    far = np.abs(matrix[:3, 3]).max() > FARTHEST_MM
+    if not np.isfinite(matrix).all() or far or (spacing < 1e-6).any() or (spacing > 1e6).any():
         raise InputError(
-            f"{where} states no valid voxel size or position (a zero or not a number in its "
-            "affine): correct its header, or export the CT again."
+            f"{where} states no valid voxel size or position (a zero, not a number or one beyond "
+            "all measure in its affine): correct its header, or export the CT again."
         )
     columns = matrix[:3, :3] / spacing
     u, values, v = np.linalg.svd(columns)

@@ -13,14 +13,14 @@ from typing import BinaryIO
 import numpy as np
 
 from CovidLesionSegLogic.ct.formats import detect_format
-from CovidLesionSegLogic.errors import InputError
+from CovidLesionSegLogic.ct.header_text import MOST_BYTES
+from CovidLesionSegLogic.errors import InputError, one_line
 
-MOST_BYTES = 1 << 24
-"""No header with names is longer; a damaged one must not fill the memory."""
-
+LONGEST_NAME = 200
 _SEGMENT = re.compile(r"(Segment\d+)_(Name|LabelValue):=(.*)")
 _LABEL = re.compile(
-    r"""<Label\b[^>]*?\bKey\s*=\s*["'](\d+)["'][^>]*>\s*(?:<!\[CDATA\[(.*?)\]\]>|([^<]*))\s*</Label>""",
+    r"""(?=\s)[^<>]{0,300}?\bKey\s{0,9}=\s{0,9}["'](\d{1,9})["'][^<>]{0,300}>\s{0,99}"""
+    r"""(?:<!\[CDATA\[(.{0,999}?)\]\]>|([^<]{0,999}))\s{0,99}</Label>""",
     re.DOTALL,
 )
 
@@ -68,9 +68,9 @@ def _segments(header: str) -> dict[int, str]:
         if match is not None:
             found.setdefault(match[1], {})[match[2]] = match[3].strip()
     return {
-        int(segment["LabelValue"]): segment["Name"]
+        int(segment["LabelValue"]): one_line(segment["Name"], LONGEST_NAME)
         for segment in found.values()
-        if segment.get("Name") and segment.get("LabelValue", "").isdecimal()
+        if segment.get("Name") and re.fullmatch("[0-9]{1,9}", segment.get("LabelValue", ""))
     }
 
 
@@ -96,8 +96,9 @@ def _nifti_extensions(path: Path) -> str:
 def _label_table(text: str) -> dict[int, str]:
     # By pattern, not by an XML reader: what a stranger's file declares is not expanded.
     names = {}
-    for key, verbatim, plain in _LABEL.findall(text):
-        name = (verbatim or html.unescape(plain)).strip()
-        if name and int(key) > 0:
-            names[int(key)] = name
+    for part in text.split("<Label")[1:]:  # no pattern may look further than to the next label
+        match = _LABEL.match(part)
+        name = "" if match is None else one_line(match[2] or html.unescape(match[3] or ""), 200)
+        if match is not None and name and int(match[1]) > 0:
+            names[int(match[1])] = name
     return names

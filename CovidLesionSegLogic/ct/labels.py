@@ -73,7 +73,8 @@ def read_labels(
 
 
 def _holds_labels(plane: NDArray[Any]) -> bool:
-    whole = plane.dtype.kind in "iub" or bool((np.rint(plane) == plane).all())
+    with np.errstate(invalid="ignore"):  # some kinds of NaN complain when they are rounded
+        whole = plane.dtype.kind in "iub" or bool((np.rint(plane) == plane).all())
     return whole and bool(plane.min() >= 0 and plane.max() <= 255)
 
 

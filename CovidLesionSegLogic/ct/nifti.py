@@ -6,7 +6,6 @@ Read here rather than through ITK, which refuses or silently replaces a sheared 
 from __future__ import annotations
 
 import gzip
-import sys
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,27 +14,25 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from CovidLesionSegLogic.ct.voxels import (
+    SPARE_BYTES,
+    StoredImage,
+    check_promise,
+    finish,
+    read_planes,
+    three_sizes,
+)
 from CovidLesionSegLogic.errors import InputError
 
 DATA_TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8",
     256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
-NATIVE = "<" if sys.byteorder == "little" else ">"
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-@dataclass(frozen=True)
-class NiftiImage:
-    """A 3-D NIfTI image: ``array`` (z, y, x), scaled; ``affine`` 4x4 from index to LPS mm."""
-
-    array: NDArray[Any]
-    affine: NDArray[np.float64]
-    warnings: tuple[str, ...]
-
-
-def read_nifti(path: Path) -> NiftiImage:
+def read_nifti(path: Path) -> StoredImage:
     """Read a single-file NIfTI-1 or NIfTI-2 image (.nii, .nii.gz).
 
     The affine is the sform where its code is set, else the qform; with neither, axes are taken as
@@ -52,17 +49,19 @@ def read_nifti(path: Path) -> NiftiImage:
             file.seek(0)
             stream: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
             header = _header(stream.read(540), path)
-            array = _voxels(stream, header, path)
-            while packed and stream.read(1 << 20):
-                pass  # gzip compares its checksum only when the end is reached
+            array = _voxels(stream, header, path, packed=packed)
+            if packed:
+                finish(stream, path)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} cannot be unpacked ({error}), it is damaged or cut short: copy or export it "
             "again."
         ) from error
-    affine, warnings = _affine(header)
-    affine[:3] *= MM_PER_UNIT.get(header.units & 7, 1.0)
-    return NiftiImage(array, RAS_TO_LPS @ affine, warnings)
+    with np.errstate(all="ignore"):  # what is no number is judged with the whole affine
+        affine, warnings = _affine(header)
+        affine[:3] *= MM_PER_UNIT.get(header.units & 7, 1.0)
+        affine = RAS_TO_LPS @ affine
+    return StoredImage(array, affine, warnings)
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def _header(data: bytes, path: Path) -> _Header:
 
     def get(kind: str, count: int, offset: int) -> NDArray[Any]:
         values = np.frombuffer(data, order + kind, count, offset)
-        return values.astype(np.float64 if kind[0] == "f" else np.int64)
+        with np.errstate(invalid="ignore"):  # some kinds of NaN complain when they are converted
+            return values.astype(np.float64 if kind[0] == "f" else np.int64)
 
     if version == 1:
         dims, (datatype,), pixdim = get("i2", 8, 40), get("i2", 1, 70), get("f4", 8, 76)
@@ -97,6 +97,8 @@ def _header(data: bytes, path: Path) -> _Header:
         codes, quatern, srow = get("i4", 2, 344), get("f8", 6, 352), get("f8", 12, 400)
         units = int(get("i4", 1, 500)[0])
     scaled = np.isfinite([slope, intercept]).all() and slope != 0
+    if not np.isfinite(offset):
+        raise InputError(f"{path} has an invalid NIfTI header (vox_offset): export the CT again.")
     return _Header(
         order=order,
         shape=_shape(dims, path),
@@ -123,16 +125,10 @@ def _shape(dims: NDArray[Any], path: Path) -> tuple[int, int, int]:
     sizes = [int(size) for size in dims[1 : count + 1]] if 1 <= count <= 7 else []
     if not sizes or min(sizes) < 1:
         raise InputError(f"{path} has an invalid NIfTI header (dim): export the CT again.")
-    if any(size > 1 for size in sizes[3:]):
-        text = " x ".join(map(str, sizes))
-        raise InputError(
-            f"{path} has {count} dimensions ({text}), but a CT has three: save one volume of it."
-        )
-    sizes = [*sizes, 1, 1, 1][:3]
-    return sizes[2], sizes[1], sizes[0]
+    return three_sizes([*sizes, 1, 1][: max(3, count)], path)
 
 
-def _voxels(stream: BinaryIO, header: _Header, path: Path) -> NDArray[Any]:
+def _voxels(stream: BinaryIO, header: _Header, path: Path, *, packed: bool) -> NDArray[Any]:
     """The scaled voxels: int16 where they fit, else as stored or float32; no second copy."""
     kind = DATA_TYPES.get(header.datatype)
     if kind is None:
@@ -140,13 +136,17 @@ def _voxels(stream: BinaryIO, header: _Header, path: Path) -> NDArray[Any]:
             f"{path} holds voxels of NIfTI data type {header.datatype} (colour, complex or bits), "
             "not Hounsfield units: export the CT as 16-bit integers."
         )
-    stream.seek(max(header.offset, 0))
-    array = np.empty(header.shape, np.dtype(header.order + kind))
-    for plane in array:
-        if stream.readinto(plane.view(np.uint8).reshape(-1)) != plane.nbytes:  # type: ignore[attr-defined]
-            raise EOFError("the voxels end early")
-    if header.order != NATIVE:
-        array = array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))
+    dtype = np.dtype(header.order + kind)
+    size = path.stat().st_size
+    offset = max(header.offset, 0)
+    if offset > (SPARE_BYTES if packed else size):
+        raise EOFError("the voxels begin behind its end")
+    check_promise(
+        path, header.shape, dtype.itemsize, size - (0 if packed else offset),
+        "packed" if packed else "raw",
+    )  # fmt: skip
+    stream.seek(offset)
+    array = read_planes(stream, header.shape, dtype)
     slope, intercept = header.scale
     if (slope, intercept) == (1.0, 0.0):
         return array
@@ -154,8 +154,9 @@ def _voxels(stream: BinaryIO, header: _Header, path: Path) -> NDArray[Any]:
     whole = array.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
     fits = whole and min(ends) >= -32768 and max(ends) <= 32767
     scaled = np.empty(header.shape, np.int16 if fits else np.float32)
-    for target, plane in zip(scaled, array, strict=True):
-        target[...] = plane * np.float64(slope) + intercept
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused with the values
+        for target, plane in zip(scaled, array, strict=True):
+            target[...] = plane * np.float64(slope) + intercept
     return scaled
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from CovidLesionSegLogic.errors import one_line
+
 Vector3 = tuple[float, float, float]
-_FARTHEST_MM = 1e9
+FARTHEST_MM = 1e9
 """No scanner is that large; products of such numbers are finite."""
 
 
@@ -89,10 +91,11 @@ class CTVolume:
             direction.T @ direction, np.eye(3), atol=1e-4
         ):
             raise ValueError("the direction's columns must be orthonormal")
-        if len(self.spacing) != 3 or not all(0 < s < _FARTHEST_MM for s in self.spacing):
+        if len(self.spacing) != 3 or not all(0 < s < FARTHEST_MM for s in self.spacing):
             raise ValueError(f"spacing must be three positive numbers, not {self.spacing}")
-        if len(self.origin) != 3 or not all(abs(v) < _FARTHEST_MM for v in self.origin):
+        if len(self.origin) != 3 or not all(abs(v) < FARTHEST_MM for v in self.origin):
             raise ValueError(f"origin must be three numbers, not {self.origin}")
+        object.__setattr__(self, "warnings", tuple(map(one_line, self.warnings)))
         object.__setattr__(self, "direction", direction)
         object.__setattr__(self, "origin", tuple(float(v) for v in self.origin))
         object.__setattr__(self, "spacing", tuple(float(v) for v in self.spacing))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +15,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from CovidLesionSegLogic.ct import metaimage, nrrd
+from CovidLesionSegLogic.ct.header_text import whole_numbers
+
 _PIECE = 1 << 20
-_TYPES = {
-    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
-    "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8,
-    "signed char": 1, "unsigned char": 1, "short": 2, "unsigned short": 2, "int": 4,
-    "unsigned int": 4, "long long int": 8, "unsigned long long int": 8, "float": 4, "double": 8,
-}  # fmt: skip
-"""Bytes of a voxel, by the words that ITK and Slicer write into MetaImage and NRRD headers."""
 
 
 def is_whole(path: Path) -> bool:
@@ -53,29 +48,26 @@ def _nifti(stream: BinaryIO) -> bool:
 
 
 def _nrrd(file: BinaryIO) -> bool:
-    fields: dict[str, str] = {}
-    while line := file.readline().strip():  # an empty one ends the header
-        name, _, value = line.decode("latin-1").partition(":")
-        fields[name.strip().lower()] = value.strip()
-    wanted = math.prod(map(int, fields["sizes"].split())) * _TYPES[fields["type"]]
-    packed = fields["encoding"] in ("gzip", "gz")
+    fields = nrrd.read_fields(file)
+    wanted = math.prod(whole_numbers(fields["sizes"])) * _bytes(nrrd.TYPES[fields["type"]])
+    packed = nrrd.STORAGE[fields["encoding"]] == "packed"
     voxels = gzip.GzipFile(fileobj=file) if packed else file
     return _count(_pieces(voxels)) == wanted  # type: ignore[arg-type]
 
 
 def _metaimage(file: BinaryIO) -> bool:
-    fields: dict[str, str] = {}
-    while match := re.match(rb"(\w+) *= *(.*)", file.readline()):
-        fields[match[1].decode()] = match[2].decode("latin-1").strip()
-        if "ElementDataFile" in fields:
-            break
-    sizes = [int(word) for word in fields["DimSize"].split()]
-    wanted = math.prod(sizes) * _TYPES[fields["ElementType"]]
-    if fields.get("CompressedData") != "True":
+    fields = metaimage.read_fields(file)
+    kind = metaimage.TYPES[fields["elementtype"]]
+    wanted = math.prod(whole_numbers(fields["dimsize"])) * _bytes(kind)
+    if fields.get("compresseddata") != "True":
         return _count(_pieces(file)) == wanted
     unpacker = zlib.decompressobj()
     found = _count(_unpacked(unpacker, file))
     return unpacker.eof and found == wanted
+
+
+def _bytes(kind: str) -> int:
+    return np.dtype(kind).itemsize
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ import re
 
 from CovidLesionSegLogic.errors import RequestError
 
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?\Z", re.IGNORECASE)
 MAX_LENGTH = 100
 _MAX_BYTES = 180  # of 255, which file systems allow; endings and temporary names come on top

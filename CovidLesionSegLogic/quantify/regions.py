@@ -185,6 +185,8 @@ def _pairs(text: str) -> list[tuple[str, Any]]:
 
 def _from_file(name: str) -> list[tuple[str, Any]]:
     path = Path(name).expanduser()
+    if path.exists() and not path.is_file():  # a pipe may never end
+        raise RequestError(f"The region names {path} are no file; check the path.")
     try:
         # As pairs: a label that comes twice must be seen, not replaced.
         data = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=list)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
@@ -20,6 +20,7 @@ from pydicom.uid import UID
 from pydicom.valuerep import validate_value
 
 from CovidLesionSegLogic.ct.dicom_attributes import strings
+from CovidLesionSegLogic.ct.dicom_open import open_dicom
 from CovidLesionSegLogic.ct.dicom_scan import quiet_pydicom
 from CovidLesionSegLogic.ct.volume import CTVolume, SourcePlane
 from CovidLesionSegLogic.errors import InputError, RequestError
@@ -147,7 +148,7 @@ def _header(path: Path) -> Dataset:
     wanted = [*REQUIRED_EMPTY, *OPTIONAL, *OTHERS]
     try:
         with quiet_pydicom():
-            return dcmread(path, stop_before_pixels=True, specific_tags=wanted, force=True)
+            return open_dicom(path, wanted)[0]
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise InputError(
             f"{path} cannot be read again for a DICOM Segmentation ({error}): keep the images in "

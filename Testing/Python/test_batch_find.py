@@ -26,7 +26,7 @@ from CovidLesionSegLogic.batch.settings import Settings
 from CovidLesionSegLogic.batch.study import Study
 from CovidLesionSegLogic.batch.supply import Supply
 from CovidLesionSegLogic.ct import CTVolume, read_ct, write_image
-from CovidLesionSegLogic.ct.dicom_header import _words
+from CovidLesionSegLogic.ct.dicom_names import name_words
 from CovidLesionSegLogic.engine import Cancel
 from CovidLesionSegLogic.errors import InputError, RequestError
 
@@ -237,7 +237,7 @@ class TestNameWords:
         ],
     )
     def test_in_every_spelling(self, name, text, hidden):
-        words = _words(name)
+        words = name_words(name)
         assert hide_names(text, words) == hidden
         assert hide_names(hidden, words) == hidden
 

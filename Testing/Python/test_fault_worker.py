@@ -32,7 +32,7 @@ from CovidLesionSegLogic.batch.tasks import TASKS
 from CovidLesionSegLogic.batch.worker import Worker
 from CovidLesionSegLogic.ct.box import Placed
 from CovidLesionSegLogic.ct.raw import RawVolume
-from CovidLesionSegLogic.errors import CovidLesionSegError, RequestError
+from CovidLesionSegLogic.errors import LONGEST_MESSAGE, CovidLesionSegError, RequestError
 from CovidLesionSegLogic.models import LesionClass
 
 EXPECTED = (2, 3)
@@ -174,7 +174,7 @@ def check(answers: list[dict[str, Any]]) -> None:
     for one in answers:
         if one["event"] == "error":
             assert one["code"] in EXPECTED, one
-            assert len(one["message"]) <= desk.LONGEST_MESSAGE
+            assert len(one["message"]) <= LONGEST_MESSAGE
             assert "\n" not in one["message"]
             assert "Traceback" not in one["message"]
             assert "details" not in one

@@ -10,7 +10,7 @@ from typing import Any
 from CovidLesionSegLogic.batch.pacs.connection import Connection
 from CovidLesionSegLogic.batch.pacs.failures import PassingError
 from CovidLesionSegLogic.ct.atomic import atomic_path
-from CovidLesionSegLogic.ct.dicom_file import pixels_complete
+from CovidLesionSegLogic.ct.dicom_open import open_dicom
 from CovidLesionSegLogic.engine.cancel import Cancel
 from CovidLesionSegLogic.errors import InputError
 
@@ -81,13 +81,11 @@ def _retrieve(client: Any, place: tuple[str, str, str]) -> Any:
 
 def _fault(path: Path, uid: str) -> str | None:
     """Why a file is not the whole instance ``uid``; None when it is."""
-    from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
     try:
-        with path.open("rb") as stream:
-            dataset = dcmread(stream, stop_before_pixels=True)
-            whole = "Rows" not in dataset or pixels_complete(stream, dataset)
+        dataset, complete = open_dicom(path, force=False)
+        whole = "Rows" not in dataset or complete
     except (InvalidDicomError, OSError, ValueError, EOFError):
         return "an image came damaged"
     if str(dataset.get("SOPInstanceUID", "")) != uid:
