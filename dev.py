@@ -25,12 +25,14 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 STAMP = "covid-lesion-seg.json"  # in .venv, written last: its presence means "complete"
 MARKER = "covid-lesion-seg.installing"  # in .venv, present while pip is changing it
-INPUTS = ("pyproject.toml", "setup.py", "constraints.txt")
+INPUTS = ("pyproject.toml", "setup.py", "constraints.txt", "hashes.txt")
 VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 10))  # in order of preference
 DEMO = frozenset({"torch", "slicer", "report", "fast"})
 EVERYTHING = DEMO | {"test"}
@@ -148,11 +150,53 @@ def pinned(root: Path, package: str) -> str:
     raise SetupError(f"constraints.txt pins no version of {package}.")
 
 
-def pip_command(venv: Path, root: Path, *requirements: str) -> list[str]:
-    """Command that installs requirements at the pinned versions."""
+def pip_command(venv: Path, root: Path, report: Path, *requirements: str) -> list[str]:
+    """Command that installs requirements at the pinned versions and reports what it took.
+
+    Wheels only: they run no code while they are installed, so their checksums can be compared
+    afterwards.
+    """
     constraints = str(root / "constraints.txt")
     pip = [str(venv_python(venv)), "-m", "pip", "--disable-pip-version-check", "install"]
-    return [*pip, "-c", constraints, *requirements]
+    return [*pip, "--only-binary", ":all:", "--report", str(report), "-c", constraints,
+            *requirements]  # fmt: skip
+
+
+def known_hashes(root: Path) -> dict[str, str]:
+    """File name -> SHA-256 of the files behind constraints.txt, for every supported system."""
+    lines = (root / "hashes.txt").read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def compare_hashes(report: dict[str, Any], known: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Names of installed files with another checksum than the known one, and of unknown files."""
+    wrong: list[str] = []
+    unknown: list[str] = []
+    for item in report["install"]:
+        archive = item["download_info"].get("archive_info")
+        if archive is None:  # the project itself
+            continue
+        name = unquote(item["download_info"]["url"].rpartition("/")[2])
+        digest = archive.get("hashes", {}).get("sha256", "")
+        if name not in known:
+            unknown.append(name)
+        elif known[name] != digest:
+            wrong.append(name)
+    return wrong, unknown
+
+
+def check_hashes(report: Path) -> None:
+    """Raise SetupError where a file that was installed is not the one that is known."""
+    found = json.loads(report.read_text(encoding="utf-8"))
+    wrong, unknown = compare_hashes(found, known_hashes(ROOT))
+    if wrong:
+        raise SetupError(
+            f"{', '.join(wrong)}: not what hashes.txt states, so the source of packages gave other "
+            "files than this project was tested with. Nothing of them was run; check where pip "
+            "takes packages from, then run this again."
+        )
+    if unknown:
+        say(f"not in hashes.txt, so taken on trust: {', '.join(unknown)}")
 
 
 def project_requirement(root: Path, extras: Iterable[str]) -> str:
@@ -188,6 +232,7 @@ SIGNS = {  # what pip or venv writes, in lower case, and what it means; the firs
         "read timed out",
         "sslerror",
     ),
+    "pip": ("no such option",),
     "unavailable": ("no matching distribution", "resolutionimpossible"),
     "permission": ("permission denied", "access is denied"),
 }
@@ -200,6 +245,10 @@ ADVICE = {
     "network": (
         "The packages could not be fetched. Check the network connection (behind a proxy, set "
         "HTTPS_PROXY) and run this again; what was fetched is kept."
+    ),
+    "pip": (
+        "This Python brings a pip older than 22.2, which cannot name what it installs: use a newer "
+        "release of Python 3.10 to 3.13."
     ),
     "unavailable": (
         "A pinned package does not exist for this machine and Python "
@@ -322,11 +371,14 @@ def install_torch() -> None:
 
 def _pip(*requirements: str, optional: bool = False) -> bool:
     """Install; False where an optional requirement does not exist, else SetupError on failure."""
-    status, errors = run_pip(pip_command(VENV, ROOT, *requirements))
-    if status == CANCELLED:
-        raise KeyboardInterrupt
-    if status == 0:
-        return True
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.json")
+        status, errors = run_pip(pip_command(VENV, ROOT, report, *requirements))
+        if status == CANCELLED:
+            raise KeyboardInterrupt
+        if status == 0:
+            check_hashes(report)
+            return True
     cause = diagnose(errors)
     if optional and cause == "unavailable":
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -203,9 +204,12 @@ def test_constraints_name_no_build_of_a_library(repository: Path) -> None:
 
 
 def test_install_command(dev: ModuleType, tree: Path, venv: Path) -> None:
-    command = dev.pip_command(venv, tree, "-e", dev.project_requirement(tree, {"torch", "report"}))
+    project = dev.project_requirement(tree, {"torch", "report"})
+    command = dev.pip_command(venv, tree, tree / "report.json", "-e", project)
     assert command[0] == str(dev.venv_python(venv))
     assert command[command.index("-c") + 1] == str(tree / "constraints.txt")
+    assert command[command.index("--report") + 1] == str(tree / "report.json")
+    assert command[command.index("--only-binary") + 1] == ":all:"
     assert command[-2:] == ["-e", f"{tree}[report,torch]"]
 
 
@@ -229,6 +233,7 @@ def test_cpu_build_of_torch(dev: ModuleType, system: str, nvidia: bool, expected
         ),
         ("ERROR: No matching distribution found for vtk==9.6.2", "unavailable"),
         ("PermissionError: [Errno 13] Permission denied: 'x'", "permission"),
+        ("no such option: --report", "pip"),
         ("something new", "other"),
     ],
 )
@@ -271,11 +276,12 @@ def pip_answers(
 ) -> Callable[[dict[str, tuple[int, str]]], list[str]]:
     """Give pip's answers by requirement; returns the requirements asked for, as they come."""
 
-    def prepare(answers: dict[str, tuple[int, str]]) -> list[str]:
+    def prepare(answers: dict[str, tuple[int, str]], fetched: str = '{"install": []}') -> list[str]:
         asked: list[str] = []
 
         def run_pip(command: list[str]) -> tuple[int, str]:
             asked.append(command[-1])
+            Path(command[command.index("--report") + 1]).write_text(fetched)
             return answers[command[-1]]
 
         monkeypatch.setattr(dev, "ROOT", tree)
@@ -288,6 +294,61 @@ def pip_answers(
         return asked
 
     return prepare
+
+
+def fetched(name: str, digest: str) -> str:
+    """A report of pip about one wheel."""
+    info = {
+        "url": f"https://example.org/files/{name}",
+        "archive_info": {"hashes": {"sha256": digest}},
+    }
+    return json.dumps({"install": [{"download_info": info}]})
+
+
+def test_every_pin_has_checksums(dev: ModuleType, repository: Path) -> None:
+    known = dev.known_hashes(repository)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in known.values())
+    wheels = {re.sub(r"-(py|cp)\d.*", "", name.lower().replace("_", "-")) for name in known}
+    for line in (repository / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            name, _, version = line.partition(";")[0].strip().partition("==")
+            assert f"{name.lower().replace('_', '-')}-{version}" in wheels, line
+
+
+def test_files_are_told_by_their_checksums(dev: ModuleType) -> None:
+    known = {"torch-2+cpu-cp311-none-any.whl": "aa", "zict-3-py3-none-any.whl": "bb"}
+    items = [
+        {"download_info": {"url": "https://x/torch-2%2Bcpu-cp311-none-any.whl",
+                           "archive_info": {"hashes": {"sha256": "aa"}}}},
+        {"download_info": {"url": "file:///y/zict-3-py3-none-any.whl",
+                           "archive_info": {"hashes": {"sha256": "cc"}}}},
+        {"download_info": {"url": "file:///y/new-1-py3-none-any.whl",
+                           "archive_info": {"hashes": {"sha256": "dd"}}}},
+        {"download_info": {"url": "file:///project", "dir_info": {"editable": True}}},
+    ]  # fmt: skip
+    assert dev.compare_hashes({"install": items}, known) == (
+        ["zict-3-py3-none-any.whl"], ["new-1-py3-none-any.whl"]
+    )  # fmt: skip
+
+
+def test_a_file_of_another_checksum_is_never_used(
+    dev: ModuleType, pip_answers: Callable, tree: Path, venv: Path
+) -> None:
+    name = next(iter(dev.known_hashes(tree)))
+    pip_answers({"torch==0.0.1+cpu": (0, "")}, fetched(name, "0" * 64))
+    with pytest.raises(dev.SetupError, match=f"^{re.escape(name)}: not what hashes.txt states"):
+        dev.install_torch()
+    assert (venv / dev.MARKER).exists()  # so it is made afresh
+    pip_answers({"torch==0.0.1+cpu": (0, "")}, fetched(name, dev.known_hashes(tree)[name]))
+    dev.install_torch()
+
+
+def test_a_file_that_is_unknown_is_named(
+    dev: ModuleType, pip_answers: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    pip_answers({"torch==0.0.1+cpu": (0, "")}, fetched("torch-0.0.1%2Bcpu-any.whl", "0" * 64))
+    dev.install_torch()
+    assert "taken on trust: torch-0.0.1+cpu-any.whl" in capsys.readouterr().out
 
 
 def test_the_cpu_build_is_enough(dev: ModuleType, pip_answers: Callable) -> None:
