@@ -3,7 +3,7 @@
 
     python3 dev.py setup             make or refresh the environment in .venv
     python3 dev.py demo [CT] [-o DIR]    segment the built-in sample, or CT, into DIR
-    python3 dev.py test [pytest options] lint and all tests; with options, only those tests
+    python3 dev.py test [pytest options] lint, all tests, coverage; with options, only those tests
     python3 dev.py lint              ruff and mypy
     python3 dev.py bench [--quick] [--json FILE] [CT]    measure speed and memory on this machine
 
@@ -447,13 +447,25 @@ def lint() -> int:
 
 
 def command_test(options: Sequence[str]) -> int:
-    """Lint (unless options pick tests), then pytest; both are shown even if the first fails."""
+    """Lint, all tests, and how much of the package they ran; with options only those tests.
+
+    Every part is shown even if one before it fails.
+    """
     ensure(EVERYTHING)
-    lint_status = 0 if options else lint()
-    if lint_status == CANCELLED:
-        return lint_status
-    pytest = [str(venv_python(VENV)), "-m", "pytest", *options]
-    return run(pytest, cwd=ROOT) or lint_status
+    python = str(venv_python(VENV))
+    if options:
+        return run([python, "-m", "pytest", *options], cwd=ROOT)
+    status = 0
+    for part in (
+        lint,
+        lambda: run([python, "-m", "pytest", "--cov", "--cov-report="], cwd=ROOT),
+        lambda: run([python, "Testing/coverage_by_room.py"], cwd=ROOT),
+    ):
+        one = part()
+        if one == CANCELLED:
+            return one
+        status = status or one
+    return status
 
 
 def command_package(command: str, options: Sequence[str]) -> int:

@@ -435,13 +435,13 @@ def test_lint_failure_fails_the_whole_check(
     calls: list[str] = []
 
     def run(command: list[str], cwd: Path | None = None) -> int:
-        calls.append(command[2])
-        return 1 if command[2] == "mypy" else 0
+        calls.append(next(word for word in command[1:] if word != "-m"))
+        return 1 if calls[-1] == "mypy" else 0
 
     monkeypatch.setattr(dev, "ensure", lambda wanted: None)
     monkeypatch.setattr(dev, "run", run)
     assert dev.main(["test"]) == 1
-    assert calls == ["ruff", "ruff", "mypy", "pytest"]
+    assert calls == ["ruff", "ruff", "mypy", "pytest", "Testing/coverage_by_room.py"]
 
 
 def test_demo_installs_no_test_tools(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
