@@ -157,9 +157,10 @@ def load_network(card: ModelCard, device: str | torch.device = "cpu") -> Segment
         AttributeError,
         ArithmeticError,
         AssertionError,
-        RuntimeError,  # of torch: sizes below zero and above all memory
-        MemoryError,
+        RuntimeError,  # of torch, for sizes below zero
     ) as error:
+        if "memory" in str(error):  # there may be enough another time
+            raise
         raise InputError(
             f"The model '{card.name}' cannot be built: its card's 'architecture' is "
             f"not understood ({quoted(error)}); update the extension."
