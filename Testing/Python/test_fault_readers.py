@@ -20,7 +20,7 @@ import pytest
 from dicom_writer import make_hu, write_multiframe, write_series
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom import DataElement, dcmread
+from pydicom import dcmread
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -538,8 +538,12 @@ def test_a_dicom_file_that_ends_within_an_item_is_damaged(tmp_path: Path) -> Non
     """pydicom says so by an OSError, as if the file could not be read."""
     dataset = dcmread(write_multiframe(tmp_path / "a.dcm", HU))
     frame = dataset.PerFrameFunctionalGroupsSequence[0]
-    frame[0x00209113] = DataElement(0x00209113, "UN", b"\0\0")  # half a tag of an item
+    del frame.PlanePositionSequence
+    frame.add_new(0x00211001, "UN", b"\0\0")  # half a tag of an item
     dataset.save_as(tmp_path / "a.dcm")
+    data = (tmp_path / "a.dcm").read_bytes()
+    assert data.count(b"\x21\0\x01\x10UN") == 1
+    (tmp_path / "a.dcm").write_bytes(data.replace(b"\x21\0\x01\x10UN", b"\x20\0\x13\x91UN"))
     with pytest.raises(ValueError, match="OSError: No tag"):
         read_headers(tmp_path / "a.dcm")
 
