@@ -47,6 +47,7 @@ UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e]")
 hostile = settings(
     max_examples=60,
     deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

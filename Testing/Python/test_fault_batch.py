@@ -36,6 +36,7 @@ UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e]")
 many = settings(
     max_examples=150,
     deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -35,6 +35,7 @@ from CovidLesionSegLogic.mrml.terminology import entry_for
 many = settings(
     max_examples=120,
     deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e]")
