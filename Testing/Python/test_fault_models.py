@@ -204,6 +204,13 @@ def test_any_value_in_any_place_of_a_card(
                 checked(error)
 
 
+@pytest.mark.parametrize("kind", [None, {}, "", [], 5, {"scheme": 1}, {"value": "x"}])
+def test_terms_that_are_none(kind: Any) -> None:
+    with pytest.raises(InputError, match="correct the model card") as caught:
+        entry_for("lesion", {"type": kind})
+    checked(caught.value)
+
+
 # --- weights ------------------------------------------------------------------------------------
 
 
