@@ -63,6 +63,18 @@ def place(root: Path, text: str, name: str = "a") -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"name_words": [1]}, {"name_words": 5}, {"remote": {"study_uid": 5, "address": "x"}},
+     {"remote": []}],
+)  # fmt: skip
+def test_a_study_of_wrong_values_is_none(changes: dict[str, Any]) -> None:
+    """Numbers among the words of a name were found out only when an error was told."""
+    told = {**Study("a", Path("b"), remote=Remote("1", "x")).to_dict(), **changes}
+    with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
+        Study.from_dict(told)
+
+
 # --- records ------------------------------------------------------------------------------------
 
 
