@@ -7,7 +7,7 @@ from pathlib import Path
 
 from CovidLesionSegLogic.batch.study import Study
 from CovidLesionSegLogic.ct.formats import study_name
-from CovidLesionSegLogic.errors import InputError, RequestError
+from CovidLesionSegLogic.errors import InputError, RequestError, quoted
 from CovidLesionSegLogic.outputs import check_study_name
 
 COLUMNS = ("input", "name", "series", "lungs", "regions", "region_names")
@@ -44,8 +44,13 @@ def read_cases(table: Path) -> list[Study]:
             f"The table of cases {table} cannot be read ({error}): save it as CSV in UTF-8."
         ) from error
     unknown = [name for name in header if name not in COLUMNS]
-    if "input" not in header or unknown:
-        what = f"has an unknown column '{unknown[0]}'" if unknown else "has no column 'input'"
+    twice = [name for name in COLUMNS if header.count(name) > 1]
+    if "input" not in header or unknown or twice:
+        what = (
+            f"has an unknown column '{quoted(unknown[0])}'" if unknown else "has no column 'input'"
+        )
+        if twice:  # the last one would count, in silence
+            what = f"has two columns '{twice[0]}'"
         raise RequestError(
             f"The table of cases {table} {what}: name its columns in the first row, of "
             f"{', '.join(COLUMNS)}."

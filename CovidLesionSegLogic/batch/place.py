@@ -43,6 +43,10 @@ class Results:
             The folder cannot be written, or another run is at work in it.
         """
         check_output_folder(self.root)
+        if self.hidden.is_symlink():  # a run takes away what it finds in there
+            raise RequestError(
+                f"{self.hidden} is a link: remove it, or choose another output folder."
+            )
         with contextlib.ExitStack() as stack:
             try:
                 if not stack.enter_context(claim(self.hidden)):
@@ -85,7 +89,7 @@ class Results:
 
     def _put_in_place(self, fresh: Path) -> None:
         final = self.root / fresh.name
-        if not final.exists():
+        if not os.path.lexists(final):
             os.replace(fresh, final)
             return
         old = self.hidden / f"{_OLD}{uuid.uuid4().hex[:12]}"
@@ -101,8 +105,14 @@ class Results:
         """
         for before in list(old.iterdir()):
             final = self.root / before.name
-            if not final.exists():
+            if not os.path.lexists(final):
                 os.replace(before, final)
+                continue
+            if before.is_symlink():  # what it leads to is not ours to move
+                before.unlink()
+                continue
+            if not before.is_dir():
+                os.replace(before, _free(final, before.name))
                 continue
             record = read_record(before)
             ours = {f"{before.name}_batch.json": None}
@@ -120,10 +130,11 @@ class Results:
     def _recover(self) -> None:
         for path in list(self.hidden.iterdir()):
             if path.name.startswith(_OLD):
-                self._settle(path)
+                if path.is_dir() and not path.is_symlink():
+                    self._settle(path)
             elif path.name.startswith(_NEW):
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.name.startswith(("stop-", "probe-")):
+            elif path.name.startswith(("stop-", "probe-")) and not path.is_dir():
                 path.unlink(missing_ok=True)
         for path in [*self.root.glob(".*.summary.*"), *self.root.glob("*/.*_batch.json")]:
             if _TEMPORARY.match(path.name):

@@ -26,6 +26,7 @@ from CovidLesionSegLogic.errors import RequestError
 HIDDEN = "[name]"
 CODE_LENGTH = 12
 _KEY_BYTES = 32
+_LONGEST_KEY = 4096
 _UID = re.compile(r"\b[0-2](?:(?:\.\d+){3,}|\.\d+\.\d{6,})\b")  # PS3.5 9.1, B.2: 2.25.UUID
 _MARK = "[\u0300-\u036f\u3099\u309a]"
 """Accents, and the marks of voiced kana."""
@@ -90,7 +91,10 @@ class Pseudonyms:
         try:
             if not path.exists():
                 _make_key(path)
-            key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+            if not path.is_file():  # a pipe may never end
+                raise OSError("it is no file")
+            with path.open("rb") as file:
+                key = bytes.fromhex(file.read(_LONGEST_KEY).decode("ascii").strip())
         except (OSError, ValueError) as error:
             raise RequestError(
                 f"The key for the codes cannot be read from or written to {path} ({error}): name "

@@ -10,13 +10,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from CovidLesionSegLogic.batch.checksums import Inputs
+from CovidLesionSegLogic.batch.record_checks import check_record
 from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.pipeline import SegmentationResult
 
 FORMAT = 1
+_LONGEST = 1 << 24
+"""Bytes of a record's file; ours have some thousands."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,25 @@ class Record:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record in a study's folder; None where there is none that can be read."""
+    """The record in a study's folder; None where there is none, or none that this program wrote."""
+    path = folder / f"{folder.name}_batch.json"
     try:
-        text = (folder / f"{folder.name}_batch.json").read_text(encoding="utf-8")
-        return Record.from_dict(json.loads(text))
-    except (OSError, ValueError, KeyError, TypeError):
+        if not path.is_file():  # a pipe may never end
+            return None
+        with path.open("rb") as file:
+            content = file.read(_LONGEST + 1)
+        if len(content) > _LONGEST:
+            return None
+        data = json.loads(content.decode("utf-8"), parse_constant=_refuse)
+        check_record(data)
+        record = Record.from_dict(data)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return record if record.name == folder.name else None
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
 
 
 def write_record(record: Record, folder: Path) -> None:

@@ -155,6 +155,9 @@ class Exchange:
         if not self._store or record is None or there:
             return outcome
         folder = self._results.root / study.name
+        if "dicom_seg" not in record.outputs:  # a record that somebody has changed
+            why = "It was segmented but not stored: there is no DICOM Segmentation of it."
+            return Outcome(study, FAILED, None, why)
         try:
             if self._archive is None:
                 self._archive = self.open()

@@ -107,10 +107,14 @@ class Study:
                 "files": tuple(map(path_from, data["files"])),
                 "lungs": None if data["lungs"] is None else path_from(data["lungs"]),
                 "regions": None if data["regions"] is None else path_from(data["regions"]),
-                "name_words": frozenset(data["name_words"]),
-                "remote": None if data["remote"] is None else Remote(**data["remote"]),
+                "name_words": frozenset(map(_text, data["name_words"])),
+                "remote": None if data["remote"] is None else _remote(data["remote"]),
             }
         )
+
+
+def _remote(told: Mapping[str, Any]) -> Remote:
+    return Remote(**{name: _text(value) for name, value in told.items()})
 
 
 def path_from(told: Any) -> Path:

@@ -155,13 +155,15 @@ def read_headers(path: Path) -> list[FrameHeader]:
     ------
     ValueError
         When the file carries the DICOM mark but cannot be parsed; the message is the reason.
+    OSError
+        When it cannot be read.
     """
     try:
         dataset, complete = open_dicom(path, KEYWORDS)
         return list(_frames(path, dataset, complete))
-    except OSError:
-        raise
     except Exception as error:  # pydicom raises many kinds on damaged files
+        if isinstance(error, OSError) and error.errno is not None:  # and OSError where data end
+            raise
         raise ValueError(quoted(f"{type(error).__name__}: {error}")) from error
 
 

@@ -137,6 +137,7 @@ def _affine(path: Path, fields: Fields) -> tuple[NDArray[np.float64], bool]:
         raise ValueError("its TransformMatrix or Offset does not fit its dimensions")
     matrix = np.reshape(rows, (count, count)) if rows else np.eye(count)
     affine = np.eye(4)
-    affine[:3, :3] = matrix[:3, :3].T * spacing[:3]  # a row of the file is an axis
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond all measure: refused later on
+        affine[:3, :3] = matrix[:3, :3].T * spacing[:3]  # a row of the file is an axis
     affine[:3, 3] = origin[:3]
     return affine, bool(rows)

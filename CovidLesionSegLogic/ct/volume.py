@@ -93,7 +93,8 @@ class CTVolume:
             raise ValueError("the direction's columns must be orthonormal")
         if len(self.spacing) != 3 or not all(0 < s < FARTHEST_MM for s in self.spacing):
             raise ValueError(f"spacing must be three positive numbers, not {self.spacing}")
-        if len(self.origin) != 3 or not all(abs(v) < FARTHEST_MM for v in self.origin):
+        # Readers take positions up to that; a straightened or mirrored volume begins elsewhere.
+        if len(self.origin) != 3 or not all(abs(v) < 2 * FARTHEST_MM for v in self.origin):
             raise ValueError(f"origin must be three numbers, not {self.origin}")
         object.__setattr__(self, "warnings", tuple(map(one_line, self.warnings)))
         object.__setattr__(self, "direction", direction)

@@ -7,6 +7,7 @@ labels, so that a network is never run on an input it was not trained on.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,10 @@ from CovidLesionSegLogic.models.parts import (
 
 CARD_FORMAT = 1
 """Version of the card's layout; a newer one is refused rather than misread."""
+_LONGEST = 1 << 24
+"""Bytes of a card's file."""
+_DEEPEST = 20
+"""Objects and lists within each other; a card needs five."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +134,13 @@ class ModelCard:
         """Read the card file ``path``; InputError names the file and the key that is wrong."""
         path = Path(path)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            return cls.from_dict(data, path.parent)
+            return cls.from_dict(_parsed(path), path.parent)
         except OSError as error:
             raise InputError(
-                f"The model card {path} cannot be read ({error.strerror}); reinstall the extension."
+                f"The model card {path} cannot be read ({error.strerror or error}); "
+                "reinstall the extension."
             ) from error
-        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError included
+        except (ValueError, RecursionError) as error:  # those of JSON and UTF-8 included
             raise InputError(
                 f"The model card {path} is not valid: {error}; "
                 "mend the file or reinstall the extension."
@@ -146,3 +151,33 @@ class ModelCard:
         content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
         with atomic_path(path) as temporary:
             temporary.write_text(content, encoding="utf-8", newline="\n")
+
+
+def _parsed(path: Path) -> Any:
+    """The JSON of a card's file; ValueError or OSError where it has none, or far too much."""
+    if not path.is_file():  # a pipe may never end
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
+    with path.open("rb") as file:
+        content = file.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise ValueError(f"it is larger than {_LONGEST >> 20} MiB")
+    data = json.loads(content.decode("utf-8"), object_pairs_hook=_once)
+    _check_depth(data, _DEEPEST)
+    return data
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys all differ: of two that do not, it is not known which was meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"'{next(n for n in names if names.count(n) > 1)}' stands twice in it")
+    return found
+
+
+def _check_depth(data: Any, left: int) -> None:
+    if not left:
+        raise ValueError(f"it holds objects and lists more than {_DEEPEST} levels deep")
+    if isinstance(data, (dict, list)):
+        for value in data.values() if isinstance(data, dict) else data:
+            _check_depth(value, left - 1)

@@ -39,7 +39,8 @@ def boolean(key: str, value: Any) -> None:
 def number(key: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
     """Require a finite number in [low, high]."""
     valid = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not valid or not math.isfinite(value) or not low <= value <= high:
+    # of a whole number of 400 digits isfinite says nothing
+    if not valid or not abs(value) < 1e300 or not low <= value <= high:
         limits = "" if math.isinf(low) and math.isinf(high) else f" from {low:g} to {high:g}"
         raise ValueError(f"'{key}' must be a finite number{limits}, not {value!r}")
 

@@ -130,7 +130,7 @@ class WeightsSpec:
                 f"digits, not {self.sha256!r}"
             )
         checks.choice("weights.storage", self.storage, ("int8", "float32"))
-        checks.integer("weights.bytes", self.bytes, 0)
+        checks.integer("weights.bytes", self.bytes, 0, 1 << 50)
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,6 @@ class GateSpec:
                 f"slices with signs of infection are not segmented, not {self.segment_above:g}"
             )
         checks.choice("gate.rule", self.rule, GATE_RULES)
-        checks.integer("gate.run", self.run, 1)
+        checks.integer("gate.run", self.run, 1, 1 << 20)
         if self.rule == ANY_SLICE and self.run != 1:
             raise ValueError(f"'gate.run' must be 1 with the rule {ANY_SLICE}, not {self.run}")

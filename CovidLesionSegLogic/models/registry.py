@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CovidLesionSegLogic.errors import InputError, RequestError
+from CovidLesionSegLogic.errors import InputError, RequestError, quoted
 from CovidLesionSegLogic.models.card import ModelCard
 from CovidLesionSegLogic.models.shipped import check_shipped
 from CovidLesionSegLogic.models.store import load_weights, sha256_of
@@ -150,10 +150,20 @@ def load_network(card: ModelCard, device: str | torch.device = "cpu") -> Segment
     weights = load_weights(card.weights_path)
     try:
         network = build_network(dict(card.architecture))
-    except (KeyError, TypeError, ValueError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        RuntimeError,  # of torch, for sizes below zero
+    ) as error:
+        if "memory" in str(error):  # there may be enough another time
+            raise
         raise InputError(
             f"The model '{card.name}' cannot be built: its card's 'architecture' is "
-            f"not understood ({error}); update the extension."
+            f"not understood ({quoted(error)}); update the extension."
         ) from error
     try:
         network.load_state_dict(weights)
@@ -182,8 +192,7 @@ def load_fast_network(card: ModelCard, device: str | torch.device = "cpu") -> Se
 
 
 def _first_lines(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return words if len(words) <= 200 else words[:200] + "..."
+    return quoted(" ".join(str(error).split()))
 
 
 @dataclass(frozen=True)

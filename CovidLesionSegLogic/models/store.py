@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from CovidLesionSegLogic.ct.atomic import atomic_path
-from CovidLesionSegLogic.errors import InputError
+from CovidLesionSegLogic.errors import InputError, quoted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STORAGES = ("int8", "float32")
 _SCALE = ".scale"
 _MEND = "reinstall the extension, or put the file back from its source"
+_UNFIT = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What torch and safetensors raise for tensors that do not fit."""
 
 
 def sha256_of(path: str | Path) -> str:
@@ -104,22 +106,38 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a file of :func:`save_weights` as a float32 state dict on the CPU.
 
     Integer and boolean tensors keep their type. Raises InputError naming the file when it cannot
-    be read, is not a safetensors file, or does not say its storage form.
+    be read, is not a safetensors file, does not say its storage form, or holds values that are not
+    finite: of such a network no voxel would ever be a lesion.
     """
+    import torch
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             storage = (file.metadata() or {}).get("storage")
             stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"The weight file {path} cannot be read ({error}); {_MEND}.") from error
+    except (OSError, SafetensorError, *_UNFIT) as error:
+        raise InputError(
+            f"The weight file {path} cannot be read ({quoted(error)}); {_MEND}."
+        ) from error
     if storage not in STORAGES:
         raise InputError(
             f"The weight file {path} does not say how its weights are stored "
-            f"(metadata 'storage' is {storage!r}); {_MEND}."
+            f"(metadata 'storage' is {quoted(repr(storage))}); {_MEND}."
         )
-    return _restore(stored) if storage == "int8" else stored
+    try:
+        weights = _restore(stored) if storage == "int8" else stored
+        kinds = {key: t.dtype for key, t in weights.items() if t.is_complex()}
+        sound = not kinds and all(bool(torch.isfinite(t).all()) for t in weights.values())
+    except _UNFIT as error:  # scales of another shape, kinds of numbers that nothing computes with
+        raise InputError(
+            f"The weight file {path} is not valid ({quoted(error)}); {_MEND}."
+        ) from error
+    if not sound:
+        raise InputError(
+            f"The weight file {path} holds values that are no finite numbers; {_MEND}."
+        )
+    return weights
 
 
 def _restore(stored: dict[str, Tensor]) -> dict[str, Tensor]:

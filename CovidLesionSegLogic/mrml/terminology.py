@@ -133,7 +133,7 @@ def entry_for(name: str, terminology: Mapping[str, Any] | None = None) -> Entry:
 
 
 def _entry_from(name: str, terminology: Mapping[str, Any]) -> Entry:
-    if "type" not in terminology:
+    if not terminology.get("type"):
         raise InputError(
             f"The terminology of the class '{name}' has no 'type'; correct the model card."
         )

@@ -21,7 +21,8 @@ def claim(folder: Path) -> Iterator[bool]:
         The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / "claim.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # no file elsewhere
+    handle = os.open(folder / "claim.lock", flags, 0o644)
     try:
         mine = _lock(handle)
         try:

@@ -17,6 +17,13 @@ from numpy.typing import NDArray
 from CovidLesionSegLogic.ct import CTVolume, write_image
 
 ROOT = Path(__file__).resolve().parents[2]
+NUMBERS: dict[str, Any] = {
+    "study_uid": None, "series_uid": None, "model": "tiny", "slices": 4, "slices_with_lesion": 1,
+    "lungs_ml": 100.0, "classes": [{"name": "lesion", "volume_ml": 1.5, "share_percent": 1.5}],
+    "total_ml": 1.5, "total_percent": 1.5, "score_0_to_25": 2, "slices_positive": None,
+    "infected": None, "warnings": [],
+}  # fmt: skip
+"""Of a record, as :func:`~CovidLesionSegLogic.batch.record.numbers_of` has them."""
 VOLATILE = ("device", "started", "seconds", "peak_memory_mb", "peak_gpu_memory_mb")
 
 

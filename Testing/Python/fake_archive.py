@@ -21,7 +21,7 @@ import pytest
 
 @dataclass
 class Answer:
-    """An HTTP answer; a body that is no bytes is sent as JSON."""
+    """An HTTP answer; a function gives pieces to be sent one by one, other bodies go as JSON."""
 
     body: Any = b""
     status: int = 200
@@ -59,14 +59,21 @@ def serving(
             reply = answer(self.command, urlsplit(self.path).path)
             body = reply.body
             kind = "text/html"
-            if not isinstance(body, bytes):
+            pieces = body() if callable(body) else None
+            if pieces is not None:
+                body, self.close_connection = b"", True
+            elif not isinstance(body, bytes):
                 body, kind = json.dumps(body).encode(), "application/dicom+json"
             self.send_response(reply.status)
             headers = {"Content-Type": kind, "Content-Length": str(len(body))} | reply.headers
+            if pieces is not None:
+                del headers["Content-Length"]
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):
+                for piece in pieces or [body]:
+                    self.wfile.write(piece)
 
         do_GET = do_POST = _respond
 

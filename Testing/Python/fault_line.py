@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import subprocess
@@ -193,6 +194,13 @@ def clock(offset: float) -> None:
     provenance.now = lambda: now.isoformat(timespec="seconds")
 
 
+def clock_runs_back(step: float) -> None:
+    """With each look at it the clock is so many seconds earlier."""
+    began = time.time()
+    looks = itertools.count()
+    time.time = lambda: began - step * next(looks)
+
+
 def no_network(report: str) -> None:
     """A network without anything, where the system lets us; attempts to use one are noted."""
     with contextlib.suppress(OSError, AttributeError):
@@ -318,6 +326,7 @@ FAULTS = {
         when_writing,
         when_moving,
         clock,
+        clock_runs_back,
         no_network,
         no_temporary,
         stream,

@@ -159,7 +159,8 @@ def series_server(uids: list[str], content: bytes) -> Any:
 @pytest.fixture
 def image(tmp_path: Path) -> bytes:
     """A CT image as a file."""
-    (file,) = write_series(tmp_path / "image", make_hu((1, 40, 36)))
+    hu = make_hu((1, 40, 36))
+    (file,) = write_series(tmp_path / "image", hu, study_uid=STUDY, series_uid=SERIES)
     return file.read_bytes()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from batch_case import NUMBERS
 from dicom_writer import make_hu, write_series
 
 from CovidLesionSegLogic.batch.case_table import read_cases
@@ -158,7 +159,7 @@ def test_results_of_a_folder_that_was_moved_are_found_again(tmp_path):
         with results.staged(study.name) as folder:
             inputs = replace(stamp(input_files(study)), content=held(study))
             request = Settings().requests()(study)
-            write_record(Record(study.name, study.key, request, inputs, {}, {}), folder)
+            write_record(Record(study.name, study.key, request, inputs, {}, NUMBERS), folder)
         assert len(planned().kept) == 1
         old.rename(new)
         (moved,) = planned().todo

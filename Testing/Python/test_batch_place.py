@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from batch_case import NUMBERS
 
 from CovidLesionSegLogic.batch.checksums import Inputs, content, held, input_files, stamp
 from CovidLesionSegLogic.batch.place import Results
@@ -27,7 +28,7 @@ def put(results: Results, name: str, text: str) -> None:
     with results.staged(name) as folder:
         (folder / "ct_labels.txt").write_text(text)
         outputs = {"labels": {"file": "ct_labels.txt", "bytes": len(text)}}
-        write_record(Record(name, "key", "request", Inputs(1, "a", "b"), outputs, {}), folder)
+        write_record(Record(name, "key", "request", Inputs(1, "a", "b"), outputs, NUMBERS), folder)
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from CovidLesionSegLogic.batch.naming import named
 from CovidLesionSegLogic.batch.study import LeftOut
 from CovidLesionSegLogic.batch.summary_page import summary_html
 from CovidLesionSegLogic.ct import CTVolume, list_series, read_ct, read_labels, write_image
+from CovidLesionSegLogic.ct.dicom_header import read_headers
 from CovidLesionSegLogic.ct.dicom_open import open_dicom
 from CovidLesionSegLogic.ct.label_names import read_label_names
 from CovidLesionSegLogic.errors import InputError, RequestError, one_line
@@ -504,6 +505,47 @@ def test_absurd_attributes_are_refused(
 ) -> None:
     message = read_or_refused(written(tmp_path / "s", **attributes), allow_missing_slices=True)
     assert word in message or "None of the 4 files" in message
+
+
+@pytest.mark.parametrize("place", [1e9, -1e9])
+def test_positions_at_the_very_end_of_the_measure(tmp_path: Path, place: float) -> None:
+    """What one check let by, another one took for a mistake of the program."""
+    folder = written(tmp_path / "s", ImagePositionPatient=lambda k: [-10, place, 2 * k])
+    assert read_or_refused(folder) == ""
+    head = (
+        "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 36 40 4\n"
+        "space directions: (1,0,0) (0,1,0) (0,0,2)\nencoding: raw\nendian: little\n"
+        f"space origin: ({place},0,0)\n\n"
+    )
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + HU.tobytes())
+    assert read_or_refused(tmp_path / "a.nrrd") == ""
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_metaimage_beyond_all_measure_is_refused_without_a_remark(tmp_path: Path) -> None:
+    path = write_image(HU, volume(), tmp_path / "a.mha")
+    data = path.read_bytes()
+    for field in (b"TransformMatrix", b"ElementSpacing"):
+        at = data.index(field)
+        end = data.index(b"\n", at)
+        count = len(data[at:end].split()) - 2
+        data = data[:at] + field + b" = " + b" ".join([b"1e300"] * count) + data[end:]
+    path.write_bytes(data)
+    assert "no valid voxel size" in read_or_refused(path)
+
+
+def test_a_dicom_file_that_ends_within_an_item_is_damaged(tmp_path: Path) -> None:
+    """pydicom says so by an OSError, as if the file could not be read."""
+    dataset = dcmread(write_multiframe(tmp_path / "a.dcm", HU))
+    frame = dataset.PerFrameFunctionalGroupsSequence[0]
+    del frame.PlanePositionSequence
+    frame.add_new(0x00211001, "UN", b"\0\0")  # half a tag of an item
+    dataset.save_as(tmp_path / "a.dcm")
+    data = (tmp_path / "a.dcm").read_bytes()
+    assert data.count(b"\x21\0\x01\x10UN") == 1
+    (tmp_path / "a.dcm").write_bytes(data.replace(b"\x21\0\x01\x10UN", b"\x20\0\x13\x91UN"))
+    with pytest.raises(ValueError, match="OSError: No tag"):
+        read_headers(tmp_path / "a.dcm")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -271,6 +272,20 @@ def test_a_clock_that_was_set_back_changes_nothing(line: Line) -> None:
     assert check_whole(out)["provenance"]["options"]["threshold"] == 0.2
 
 
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "\x1bno zone"])
+def test_a_clock_that_runs_back_in_any_zone(line: Line, zone: str) -> None:
+    out = line.folder / f"zone-{len(zone)}"
+    given = [one for one in segment(line, out) if one != "--no-report"]
+    ended = line.run(*given, faults={"clock_runs_back": 3600.0}, TZ=zone)
+    assert ended.code == DONE, ended
+    (numbers,) = out.glob("*_quantification.json")
+    told = json.loads(numbers.read_text())["provenance"]
+    assert told["seconds"]
+    assert all(seconds >= 0 for seconds in told["seconds"].values())
+    assert told["started"].endswith("+00:00")
+    assert re.search(r"-\d+(\.\d+)? s\b", ended.out + ended.err) is None
+
+
 def test_runs_into_one_folder_at_a_time_leave_the_result_of_one(line: Line) -> None:
     out = line.folder / "together"
     faults = {"when_moving": ["sleep", 0.05]}
@@ -310,7 +325,19 @@ def test_a_path_as_long_as_paths_may_be(line: Line) -> None:
 
 
 def test_names_in_any_script_and_in_no_code(line: Line) -> None:
-    for name in ("日本 语", "Ž\u0301-é", "new\nline", "-o", "$(touch x)`;"):
+    hard = (
+        "new\nline",
+        "-o",
+        "--help",
+        "$(touch x)`;",
+        "'\"",
+        "😀",
+        "\u202egpj",
+        "=1+1",
+        " a ",
+        "%s",
+    )
+    for name in ("日本 语", "Ž\u0301-é", *hard):
         out = line.folder / "names" / name
         source = line.folder / "given" / name / "scan.nii.gz"
         source.parent.mkdir(parents=True, exist_ok=True)
@@ -341,6 +368,42 @@ def test_it_needs_no_network_and_asks_for_none(line: Line) -> None:
     ended = line.run(*segment(line, line.folder / "alone"), faults={"no_network": str(report)})
     assert ended.code == DONE, ended
     assert not report.exists(), report.read_text()
+
+
+def test_report_and_worker_need_no_network(line: Line) -> None:
+    report, out = line.folder / "network-2.txt", line.folder / "alone-2"
+    faults = {"no_network": str(report)}
+    given = [one for one in segment(line, out) if one not in FORMATS]
+    ended = line.run(*given, "--format", "seg.nrrd,nii.gz", faults=faults)
+    assert ended.code == DONE, ended
+    assert (out / "scan_report.html").is_file()
+    (line.folder / "alone-exchange").mkdir()
+    asked = line.folder / "asked"
+    options = {"model": "tiny", "device": "cpu"}
+    requests = [{"do": "devices", "id": 1}, {"do": "prepare", "id": 2, "options": options}]
+    asked.write_text("".join(json.dumps(one) + "\n" for one in [*requests, {"do": "exit"}]))
+    exchange = line.folder / "alone-exchange"
+    ended = line.run("worker", "--exchange", exchange, faults=faults, stdin=str(asked))
+    assert ended.code == DONE, ended
+    assert ended.out.count('"event": "done"') == len(requests)
+    assert not report.exists(), report.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
+def test_a_batch_without_any_network(tmp_path: Path) -> None:
+    """In a place without even a network to itself."""
+    alone = ["unshare", "--net", "--"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("the network may not be taken away here")
+    table = batch_case.write_table(tmp_path, ["a"])
+    command = batch_case.batch_command(table, "-o", tmp_path / "out", "--format", "nii.gz")
+    environment = batch_case.environment(tmp_path / "models")
+    done = subprocess.run(
+        [*alone, *command], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == DONE, done.stderr
+    assert (tmp_path / "out" / "summary.html").is_file()
 
 
 @pytest.mark.parametrize("how", ["text", "json"])

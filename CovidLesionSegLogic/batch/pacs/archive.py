@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from CovidLesionSegLogic.batch.pacs.connection import WAITS, Connection
 from CovidLesionSegLogic.batch.pacs.credentials import Credentials
@@ -20,10 +19,9 @@ from CovidLesionSegLogic.batch.pacs.studies import (
     RemoteSeries,
     RemoteStudy,
     candidates,
-    instance_uid,
-    may_hold_ct,
-    remote_series,
-    study_uid,
+    listed_instance,
+    listed_series,
+    listed_study,
 )
 from CovidLesionSegLogic.batch.pacs.transfer import fetch_instance, file_name, remove_others
 from CovidLesionSegLogic.engine.cancel import Cancel
@@ -106,7 +104,7 @@ class Archive:
             raise RequestError("Name the studies to fetch: give a UID or a query.")
         known = {uid for uid in wanted if self._studies({"StudyInstanceUID": uid}, cancel, most=1)}
         rows = self._studies(keys, cancel) if keys is not None else {}
-        found = {uid for uid, row in rows.items() if may_hold_ct(row)} - set(wanted)
+        found = {uid for uid, may_hold_ct in rows.items() if may_hold_ct} - set(wanted)
         studies: list[RemoteStudy] = []
         total = len(wanted) + len(found)
         for number, uid in enumerate([*wanted, *sorted(found)], 1):
@@ -130,7 +128,7 @@ class Archive:
         """
         rows = self._search(
             self._connection.client.search_for_instances,
-            instance_uid,
+            listed_instance,
             cancel or Cancel(),
             absent=InputError(f"The archive has no series {series.uid} any more: search again."),
             study_instance_uid=study.uid,
@@ -236,10 +234,11 @@ class Archive:
 
     def _studies(
         self, keys: dict[str, str], cancel: Cancel, *, most: int | None = None
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, bool]:
+        """Studies by UID, and whether they may hold a CT."""
         return self._search(
             self._connection.client.search_for_studies,
-            study_uid,
+            listed_study,
             cancel,
             most=most,
             search_filters=keys,
@@ -248,13 +247,13 @@ class Archive:
     def _series(self, uid: str, cancel: Cancel) -> tuple[RemoteSeries, ...]:
         rows = self._search(
             self._connection.client.search_for_series,
-            lambda row: remote_series(row).uid,
+            listed_series,
             cancel,
             absent=InputError(f"The archive has no study {uid} any more: search again."),
             study_instance_uid=uid,
             fields=SERIES_FIELDS,
         )
-        return tuple(remote_series(row) for _, row in sorted(rows.items()))
+        return tuple(one for _, one in sorted(rows.items()))
 
 
 def _obstacle(folder: Path) -> str | None:

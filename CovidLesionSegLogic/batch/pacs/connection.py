@@ -54,6 +54,8 @@ class Connection:
         try:
             from dicomweb_client import DICOMwebClient
             from requests import Session
+
+            from CovidLesionSegLogic.batch.pacs.bounded import Bounded
         except ImportError as error:
             raise RequestError(
                 f"Archives need dicomweb-client ({error}): install the extra 'pacs' "
@@ -63,6 +65,9 @@ class Connection:
         self._session = Session()
         self._session.auth = _Finish(credentials)
         self._session.max_redirects = 0
+        self._bounded = Bounded()
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, self._bounded)
         # for the answers to storing, which otherwise come as XML from some archives
         self._session.headers["Accept"] = "application/dicom+json"
         # packing costs a server more time than it saves on images, compressed ones above all
@@ -86,6 +91,18 @@ class Connection:
         """End the session."""
         self._session.close()
 
+    def get_image(self, study: str, series: str, instance: str) -> Any:
+        """The archive's answer to the wish for an instance, by UIDs; to be used within a call."""
+        from CovidLesionSegLogic.batch.pacs.bounded import IMAGE
+
+        response = self._session.get(
+            f"{self.address}/studies/{study}/series/{series}/instances/{instance}",
+            headers={"Accept": IMAGE},
+            timeout=TIMEOUT,
+        )
+        response.raise_for_status()
+        return response
+
     def call(
         self,
         action: Callable[[], T],
@@ -100,7 +117,7 @@ class Connection:
         action
             Asks through :attr:`client`; it may raise PassingError to be tried again.
         cancel
-            Heeded before each attempt and while waiting.
+            Heeded before each attempt, while data come and while waiting.
         absent
             The error for HTTP 404; by default that the address is not DICOMweb.
 
@@ -109,7 +126,7 @@ class Connection:
         RequestError
             Nothing can be had from this archive, or not with these credentials.
         InputError
-            It failed as often as it was tried.
+            It failed as often as it was tried, or answers without end.
         CancelledError
             Stopping was asked for.
         """
@@ -121,11 +138,16 @@ class Connection:
             requests.RequestException,
             InvalidDicomError,
             ValueError,
-            KeyError,
+            LookupError,
             TypeError,
             AttributeError,
             EOFError,
+            # numbers without end, JSON of many levels, XML that is none
+            ArithmeticError,
+            RecursionError,
+            SyntaxError,
         )
+        self._bounded.check = cancel.check
         why = ""
         for wait in (*self._waits, None):
             cancel.check()

@@ -13,6 +13,12 @@ from CovidLesionSegLogic.errors import InputError, RequestError
 DUPLICATE = 0x0111
 """Failure reason "duplicate SOP instance" (PS3.7 C.5.6): the archive has it already."""
 
+_NOT_UNDERSTOOD = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+    SyntaxError, NotImplementedError,
+)  # fmt: skip
+"""What pydicom and the readers of JSON and XML raise for an answer that is none."""
+
 
 def store_instance(connection: Connection, path: Path, cancel: Cancel) -> None:
     """Send one DICOM file; nothing happens where the archive has it already.
@@ -27,6 +33,8 @@ def store_instance(connection: Connection, path: Path, cancel: Cancel) -> None:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
+    from CovidLesionSegLogic.ct.dicom_scan import quiet_pydicom
+
     try:
         dataset = dcmread(path)
         uid = str(dataset.SOPInstanceUID)
@@ -34,15 +42,15 @@ def store_instance(connection: Connection, path: Path, cancel: Cancel) -> None:
         raise InputError(f"{path} cannot be stored, it is not a DICOM file: check it.") from None
 
     def attempt() -> None:
-        answer = _send(connection.client, dataset)
-        reasons = _failures(answer, uid)
+        with quiet_pydicom():
+            reasons, stored = _told(_send(connection.client, dataset), uid)
         if reasons - {DUPLICATE}:
             reason = min(reasons - {DUPLICATE})
             raise RequestError(
                 f"The archive did not store {path.name} ({meaning(reason)}): the file is kept; "
                 "have the archive's rules checked and store it again."
             )
-        if not reasons and uid not in _stored(answer) and not _is_there(connection, dataset):
+        if not reasons and not stored and not _is_there(connection, dataset):
             raise RequestError(
                 f"The archive took {path.name} and does not have it: the file is kept; have the "
                 "archive's rules checked and store it again."
@@ -52,7 +60,10 @@ def store_instance(connection: Connection, path: Path, cancel: Cancel) -> None:
 
 
 def _send(client: Any, dataset: Any) -> Any:
-    """The archive's answer as a dataset, also that to a refusal (HTTP 400 or 409)."""
+    """The archive's answer as a dataset, also that to a refusal (HTTP 400 or 409).
+
+    Empty where it cannot be understood: what became of the file is asked for then.
+    """
     import requests
     from pydicom import Dataset
 
@@ -64,7 +75,7 @@ def _send(client: Any, dataset: Any) -> Any:
             raise
         try:
             answer = Dataset.from_json(response.json())
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except _NOT_UNDERSTOOD:
             answer = Dataset()
         if not answer.get("FailedSOPSequence"):
             raise RequestError(
@@ -73,21 +84,34 @@ def _send(client: Any, dataset: Any) -> Any:
                 "rules checked and store it again."
             ) from None
         return answer
+    except requests.JSONDecodeError:
+        return Dataset()
+    except requests.RequestException:
+        raise
+    except _NOT_UNDERSTOOD:
+        return Dataset()
 
 
-def _failures(answer: Any, uid: str) -> set[int]:
-    """Reasons given for not storing (PS3.18 Table 10.5.3-1); 0x0110 where none is given."""
-    items = answer.get("FailedSOPSequence") or []
-    return {
-        int(item.get("FailureReason") or 0x0110)
-        for item in items
-        if str(item.get("ReferencedSOPInstanceUID", uid)) == uid
-    }
+def _told(answer: Any, uid: str) -> tuple[set[int], bool]:
+    """Reasons given for not storing (PS3.18 Table 10.5.3-1), and whether it is said to be stored.
+
+    0x0110 where a failure has no reason, or one that is none.
+    """
+    try:
+        reasons = {
+            _reason(item.get("FailureReason"))
+            for item in answer.get("FailedSOPSequence") or []
+            if str(item.get("ReferencedSOPInstanceUID") or uid) == uid
+        }
+        items = answer.get("ReferencedSOPSequence") or []
+        return reasons, any(str(item.get("ReferencedSOPInstanceUID")) == uid for item in items)
+    except _NOT_UNDERSTOOD:
+        return set(), False
 
 
-def _stored(answer: Any) -> set[str]:
-    items = answer.get("ReferencedSOPSequence") or []
-    return {str(item.get("ReferencedSOPInstanceUID", "")) for item in items}
+def _reason(value: Any) -> int:
+    known = isinstance(value, int) and 0 < value <= 0xFFFF
+    return int(value) if known else 0x0110
 
 
 def _is_there(connection: Connection, dataset: Any) -> bool:

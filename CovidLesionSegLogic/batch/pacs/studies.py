@@ -87,26 +87,26 @@ def _rank(series: RemoteSeries) -> tuple[object, ...]:
     )
 
 
-def study_uid(row: Mapping[str, Any]) -> str:
-    """Study Instance UID of an answer; ValueError where it has none."""
-    return _uid(row, "0020000D")
+def listed_study(row: Mapping[str, Any]) -> tuple[str, bool]:
+    """Study Instance UID of an answer in the DICOM JSON model (PS3.18 F.2), and what it may hold.
 
-
-def may_hold_ct(row: Mapping[str, Any]) -> bool:
-    """Whether a study's answer names CT among its modalities, or names none."""
+    That is whether it names CT among its modalities, or names none. ValueError without a UID, as
+    with the answers below.
+    """
     modalities = row.get("00080061", {}).get("Value") or ["CT"]
-    return "CT" in modalities
+    return _uid(row, "0020000D"), "CT" in modalities
 
 
-def instance_uid(row: Mapping[str, Any]) -> str:
-    """SOP Instance UID of an answer; ValueError where it has none."""
-    return _uid(row, "00080018")
+def listed_instance(row: Mapping[str, Any]) -> tuple[str, None]:
+    """SOP Instance UID of an answer."""
+    return _uid(row, "00080018"), None
 
 
-def remote_series(row: Mapping[str, Any]) -> RemoteSeries:
-    """A series from its answer in the DICOM JSON model (PS3.18 F.2); ValueError without UID."""
-    return RemoteSeries(
-        uid=_uid(row, "0020000E"),
+def listed_series(row: Mapping[str, Any]) -> tuple[str, RemoteSeries]:
+    """Series Instance UID of an answer, and the series."""
+    uid = _uid(row, "0020000E")
+    return uid, RemoteSeries(
+        uid=uid,
         modality=str(_value(row, "00080060") or "").strip().upper(),
         description=str(_value(row, "0008103E") or "").strip(),
         body_part=str(_value(row, "00180015") or "").strip(),
@@ -131,5 +131,5 @@ def _value(row: Mapping[str, Any], tag: str) -> Any:
 def _integer(row: Mapping[str, Any], tag: str) -> int | None:
     try:
         return int(_value(row, tag))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
 
 from CovidLesionSegLogic.batch.pacs.connection import Connection
 from CovidLesionSegLogic.batch.pacs.failures import PassingError
+from CovidLesionSegLogic.batch.pacs.multipart import only_part
 from CovidLesionSegLogic.ct.atomic import atomic_path
 from CovidLesionSegLogic.ct.dicom_open import open_dicom
 from CovidLesionSegLogic.engine.cancel import Cancel
 from CovidLesionSegLogic.errors import InputError
 
-AS_STORED = (("application/dicom", "*"),)
-"""In the transfer syntax that the archive keeps, so that nothing is recoded on the way."""
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_DAMAGED, _ANOTHER = "an image came damaged", "another image came"
 _OURS = re.compile(r"\.?([0-9a-f]{12}\.)?[0-9a-f]{24}\.dcm")
 
 
@@ -34,7 +34,7 @@ def fetch_instance(
     InputError
         The archive has it no more, sends another one, or fails again and again.
     """
-    if path.is_file() and _fault(path, place[2]) is None:
+    if path.is_file() and _fault(path, place) is None:
         return
     absent = InputError(
         f"The archive lists an image of series {place[1]} and does not give it out (HTTP 404): "
@@ -42,16 +42,19 @@ def fetch_instance(
     )
 
     def attempt() -> None:
-        dataset = _retrieve(connection.client, place)
-        got = str(dataset.get("SOPInstanceUID", ""))
-        if got and got != place[2]:
-            raise InputError(
-                f"The archive sends another image than the one asked for in series {place[1]}: "
-                "have the archive checked."
-            )
+        answer = connection.get_image(*place)
+        try:
+            image = only_part(answer.headers.get("Content-Type", ""), answer.content)
+        except ValueError:
+            raise PassingError(_DAMAGED) from None
         with atomic_path(path) as temporary:
-            dataset.save_as(temporary)
-            fault = _fault(temporary, place[2])
+            temporary.write_bytes(image)
+            fault = _fault(temporary, place)
+            if fault == _ANOTHER:
+                raise InputError(
+                    f"The archive sends another image than the one asked for in series {place[1]}: "
+                    "have the archive checked."
+                )
             if fault is not None:
                 raise PassingError(fault)
 
@@ -66,28 +69,19 @@ def remove_others(folder: Path, keep: set[str]) -> None:
                 path.unlink()
 
 
-def _retrieve(client: Any, place: tuple[str, str, str]) -> Any:
-    """The instance; PassingError where what came is none."""
-    import requests
-    from pydicom.errors import InvalidDicomError
+def _fault(path: Path, place: tuple[str, str, str]) -> str | None:
+    """Why a file is not the whole instance of these UIDs; None when it is."""
+    from CovidLesionSegLogic.ct.dicom_scan import quiet_pydicom
 
     try:
-        return client.retrieve_instance(*place, media_types=AS_STORED)
-    except requests.RequestException:
-        raise
-    except (InvalidDicomError, EOFError, ValueError, LookupError):
-        raise PassingError("an image came damaged") from None
-
-
-def _fault(path: Path, uid: str) -> str | None:
-    """Why a file is not the whole instance ``uid``; None when it is."""
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        dataset, complete = open_dicom(path, force=False)
-        whole = "Rows" not in dataset or complete
-    except (InvalidDicomError, OSError, ValueError, EOFError):
-        return "an image came damaged"
-    if str(dataset.get("SOPInstanceUID", "")) != uid:
-        return "an image came damaged"
+        with quiet_pydicom():
+            dataset, complete = open_dicom(path, force=False)
+            got = [str(dataset.get(keyword) or "") for keyword in _UIDS]
+            whole = "Rows" not in dataset or complete
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds on damaged files
+        return _DAMAGED
+    if not got[2]:
+        return _DAMAGED
+    if any(one and one != asked for one, asked in zip(got, place, strict=True)):
+        return _ANOTHER
     return None if whole else "an image came cut"
