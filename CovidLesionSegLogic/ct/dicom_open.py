@@ -17,6 +17,9 @@ from CovidLesionSegLogic.ct.dicom_file import BoundedFile, native_length, pixels
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+SIZE = ("Rows", "Columns", "NumberOfFrames", "BitsAllocated", "SamplesPerPixel")
+"""Without them nobody can tell whether the pixels are all there."""
+
 
 def open_dicom(
     path: Path, keywords: Sequence[str] | None = None, *, force: bool = True
@@ -26,7 +29,7 @@ def open_dicom(
     Parameters
     ----------
     keywords
-        The only attributes to read; None: all but the pixels.
+        The only attributes to read, beside the size of the pixels; None: all but the pixels.
     force
         Read files without the DICOM mark too.
 
@@ -41,7 +44,7 @@ def open_dicom(
     from pydicom import dcmread
     from pydicom.uid import UID
 
-    wanted = None if keywords is None else list(keywords)
+    wanted = None if keywords is None else [*keywords, *SIZE]
     with BoundedFile(path) as stream:
         start = packed_part(stream)
         header = stream if start is None else plain_header(stream, start)

@@ -6,6 +6,7 @@ import numpy as np
 import pydicom
 import shown_result
 from dicom_writer import make_hu, write_multiframe, write_series
+from pydicom.uid import JPEG2000Lossless
 
 from CovidLesionSegLogic.ct import read_ct
 from CovidLesionSegLogic.models import LesionClass
@@ -70,7 +71,12 @@ def enhanced(folder):
     return read_ct(write_multiframe(folder / "all.dcm", make_hu(SHAPE), order=order))
 
 
-SOURCES = [axial, oblique, feet_up, gap, tilted, enhanced]
+def compressed(folder):
+    write_series(folder, make_hu(SHAPE), transfer_syntax=JPEG2000Lossless, change=usual_headers)
+    return read_ct(folder)
+
+
+SOURCES = [axial, oblique, feet_up, gap, tilted, enhanced, compressed]
 
 
 def made_up(ct, **more):
