@@ -268,6 +268,7 @@ def test_two_planes_are_no_volume_and_three_are() -> None:
 def test_even_heights_by_hand() -> None:
     places = list(even_heights(np.array([0.0, 2.0, 5.0, 6.0]), 2.0))
     assert [p.own for p in places] == [0, 1, None, 3]
+    assert places[0] == (1, 0.0, 0)
     assert (places[2].upper, places[2].share) == (2, pytest.approx(2 / 3))
 
 
@@ -278,6 +279,12 @@ def test_a_slice_within_a_fiftieth_is_taken_as_it_is(height: float, own: int | N
     """Slices at 0, 2 and 4 mm, and one wanted ``height`` mm up: its own, or a mixture."""
     places = list(even_heights(np.array([0.0, 2.0, 4.0, 2 * height]), height))
     assert places[1].own == own
+
+
+def test_a_slice_taken_as_it_is_keeps_its_values() -> None:
+    array = np.array([0, 1000, 0], np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
+    filled = fill_heights(array, np.array([0.0, 2.0, 4.0]), 2.03)  # 1.5 % of the gap too high
+    assert filled[1].tolist() == [[1000, 1000], [1000, 1000]]
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
@@ -296,6 +303,7 @@ def test_a_drift_of_pixels_by_hand() -> None:
     drift = np.array([[0.0, 0.0], [0.7, -0.8], [1.05, 0.4]])  # pixels: (0, 0), (1, -1), (1.5, 0.5)
     straight, shift = straighten(array, drift, (0.7, 0.8))
     assert straight.shape == (3, 3, 4)
+    assert straight.dtype == np.int16
     assert shift.tolist() == [0, -0.8]
     air = -1024
     assert straight[0].tolist() == [[air] * 4, [100, 100, air, air], [air] * 4]
@@ -313,6 +321,8 @@ def test_a_drift_of_pixels_by_hand() -> None:
 def test_a_twentieth_of_a_pixel_is_rounding(pixels: float, moved: bool) -> None:
     array = np.array([[[0, 1000]], [[0, 1000]]], np.float32)
     drift = np.array([[0.0, 0.0], [0.7 * pixels, 0.8 * 2.0]])
-    straight, _ = straighten(array, drift, (0.7, 0.8))
+    straight, shift = straighten(array, drift, (0.7, 0.8))
     assert straight.shape == (2, 3, 2 + moved)
+    assert straight.dtype == np.float32
+    assert shift.tolist() == [0, 0]
     assert (straight[1, 2, 0] != 0) == moved

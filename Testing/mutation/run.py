@@ -177,7 +177,7 @@ def test_module(module: str, args: argparse.Namespace) -> None:
     store = args.out / f"{module.replace('/', '-')}.json"
     known = json.loads(store.read_text()) if store.exists() else {}
     bench = Bench(module, known, args.jobs, args.again)
-    files = [f"Testing/Python/test_{test}.py" for test in MODULES[module]]
+    files = [f"Testing/Python/test_{test}.py" for test in args.tests or MODULES[module]]
     options = ["-q", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "--tb=no"]
     marks = ["-o", "addopts=", "-m", "not data and not slow", "-p", "no:faulthandler"]
     began = time.monotonic()
@@ -202,6 +202,7 @@ def main() -> None:
     parser.add_argument("modules", nargs="*", help="such as quantify/tally; all by default")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--again", action="store_true", help="only what survived the last time")
+    parser.add_argument("--tests", nargs="*", help="such as quantify_measure, for all modules")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutation")
     args = parser.parse_args()
     os.chdir(ROOT)

@@ -1,30 +1,32 @@
-"""Which modules are changed, and which tests (Testing/Python/test_*.py) are to notice."""
+"""Which modules are changed, and which tests (Testing/Python/test_*.py) are to notice.
 
-_QUANTIFY = ["quantify_by_hand", "quantify_measure", "quantify_export", "quantify_lobes", "quantify_severity"]
-_GEOMETRY = ["ct_limits", "ct_geometry", "ct_series", "ct_files"]
-_SERIES = ["ct_stack", "ct_series", "ct_dicom"]
+The quick ones only: what lives after them may be tried again with more (``--again --tests``).
+"""
+
+_NUMBERS = ["quantify_by_hand", "quantify_measure", "quantify_places"]
+_STACK = ["ct_stack"]
 
 MODULES: dict[str, list[str]] = {
-    "quantify/measure": _QUANTIFY,
-    "quantify/tally": [*_QUANTIFY, "quantify_components"],
+    "quantify/measure": ["quantify_by_hand", "quantify_measure"],
+    "quantify/tally": ["quantify_by_hand", "quantify_measure"],
     "quantify/components": ["quantify_components", "quantify_measure"],
-    "quantify/regions": ["quantify_lobes", "quantify_severity", "quantify_measure"],
-    "quantify/severity": _QUANTIFY,
-    "quantify/lobes": ["quantify_lobes", "quantify_severity"],
+    "quantify/regions": ["quantify_places", "quantify_lobes"],
+    "quantify/severity": ["quantify_by_hand", "quantify_measure"],
+    "quantify/lobes": ["quantify_places", "quantify_lobes"],
     "quantify/histogram": ["quantify_by_hand", "quantify_measure"],
-    "quantify/change": ["quantify_measure", "quantify_export"],
-    "quantify/build": _QUANTIFY,
-    "quantify/grid": _QUANTIFY,
-    "quantify/types": [*_QUANTIFY, "report_severity"],
-    "quantify/summary": ["quantify_export"],
-    "quantify/export": ["quantify_export", "quantify_severity", "quantify_measure"],
-    "ct/grid": _GEOMETRY,
-    "ct/orient": _GEOMETRY,
-    "ct/box": ["ct_limits", "batch_exchange"],
-    "ct/straighten": _SERIES,
-    "ct/dicom_spacing": _SERIES,
-    "ct/dicom_stack": _SERIES,
-    "ct/volume": _GEOMETRY,
+    "quantify/change": ["quantify_places", "quantify_export"],
+    "quantify/build": [*_NUMBERS, "quantify_severity"],
+    "quantify/grid": ["quantify_by_hand", "quantify_measure"],
+    "quantify/types": ["quantify_places", "quantify_measure", "quantify_severity"],
+    "quantify/summary": ["quantify_places"],
+    "quantify/export": ["quantify_places", "quantify_export", "quantify_severity"],
+    "ct/grid": ["ct_limits"],
+    "ct/orient": ["ct_limits", "ct_geometry"],
+    "ct/box": ["ct_limits"],
+    "ct/straighten": _STACK,
+    "ct/dicom_spacing": _STACK,
+    "ct/dicom_stack": _STACK,
+    "ct/volume": ["ct_limits"],
     "ct/window": ["ct_limits", "ct_geometry"],
-    "ct/values": ["ct_limits", "ct_stack", "ct_series", "ct_files"],
+    "ct/values": ["ct_limits"],
 }
