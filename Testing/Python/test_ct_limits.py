@@ -290,7 +290,7 @@ AIR = np.zeros((3, 4, 5), np.int16)
         {"origin": (0.0, 0.0)},
         {"origin": (np.nan, 0.0, 0.0)},
         {"direction": np.eye(3) * 1.1},
-        {"direction": np.eye(3) + [[0, 1.1e-4, 0], [0, 0, 0], [0, 0, 0]]},
+        {"direction": [[1, 1.1e-4, 0], [0, 1, 0], [0, 0, 1]]},
         {"direction": np.full((3, 3), np.nan)},
         {"planes": (None, None)},
     ],
@@ -301,7 +301,7 @@ def test_what_is_no_volume(change: dict) -> None:
 
 
 def test_what_just_is_a_volume() -> None:
-    nearly = np.eye(3) + [[0, 0.9e-4, 0], [0, 0, 0], [0, 0, 0]]
+    nearly = np.array([[1, 0.9e-4, 0], [0, 1, 0], [0, 0, 1]])
     ct = CTVolume(AIR, (0.9e9, -0.9e9, 0), (1e-9, 0.9e9, 2), nearly, planes=(None, None, None))
     assert ct.shape == (3, 4, 5)
     assert all(isinstance(v, float) for v in (*ct.origin, *ct.spacing))
@@ -383,7 +383,9 @@ def test_a_box_by_hand() -> None:
 def test_a_window_writes_where_it_is_told() -> None:
     hu = np.array([-1350.0, -975, 150, 151], np.float32)
     assert window(hu, -1350, 150).tolist() == pytest.approx([0, 0.25, 1, 1])
-    assert window(hu.astype(np.int32), -975, 525).tolist() == pytest.approx([0, 0, 0.75, 1126 / 1500])
+    assert window(hu.astype(np.int32), -975, 525).tolist() == pytest.approx(
+        [0, 0, 0.75, 1126 / 1500]
+    )
     for out in (np.empty(4), np.empty(3, np.float32)):
         with pytest.raises(ValueError, match="out must be float32"):
             window(hu, -1350, 150, out=out)

@@ -93,7 +93,7 @@ def test_a_gap_that_is_no_multiple_is_not_filled() -> None:
 
 def test_more_missing_than_there_are_is_refused() -> None:
     assert step([0, 2, 4, 14], fill=True)[0] == 2.0  # four of eight
-    with pytest.raises(InputError, match="5 slices are missing .* 4 that are there"):
+    with pytest.raises(InputError, match=r"5 slices are missing .* 4 that are there"):
         step([0, 2, 4, 16], fill=True)
 
 
@@ -272,9 +272,7 @@ def test_even_heights_by_hand() -> None:
     assert (places[2].upper, places[2].share) == (2, pytest.approx(2 / 3))
 
 
-@pytest.mark.parametrize(
-    ("height", "own"), [(2.036, 1), (2.044, None), (3.956, None), (3.964, 2)]
-)
+@pytest.mark.parametrize(("height", "own"), [(2.036, 1), (2.044, None), (3.956, None), (3.964, 2)])
 def test_a_slice_within_a_fiftieth_is_taken_as_it_is(height: float, own: int | None) -> None:
     """Slices at 0, 2 and 4 mm, and one wanted ``height`` mm up: its own, or a mixture."""
     places = list(even_heights(np.array([0.0, 2.0, 4.0, 2 * height]), height))

@@ -215,12 +215,12 @@ def test_the_height_of_an_oblique_slice_is_that_of_its_centre(axis: int) -> None
     ct = CTVolume(np.zeros(SHAPE, np.int16), (0, 0, 10.0), (2.0, 3.0, 5.0), tilt)
     q = quantify(ct, np.zeros(SHAPE, np.uint8), None, CLASSES)
     middle = 0.6 * (2.0 * 2.5 if axis == 0 else 3.0 * 2.0)  # six columns, five rows
-    assert [s.z_mm for s in q.slices] == pytest.approx([10 + middle + 4.0 * k for k in (3, 2, 1, 0)])
+    assert [s.z_mm for s in q.slices] == pytest.approx(
+        [10 + middle + 4.0 * k for k in (3, 2, 1, 0)]
+    )
 
 
-@pytest.mark.parametrize(
-    ("outside", "said"), [(0, False), (1, False), (2, True)]
-)
+@pytest.mark.parametrize(("outside", "said"), [(0, False), (1, False), (2, True)])
 def test_a_hundredth_of_lesion_outside_the_lungs_is_said(outside: int, said: bool) -> None:
     """Of 100 voxels of lesion one may lie outside without a word, two may not."""
     lungs = np.ones(SHAPE, np.uint8)

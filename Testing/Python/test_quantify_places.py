@@ -94,9 +94,10 @@ def test_sides_are_weighed_by_their_voxels() -> None:
         f"the {UPPER} lies below the {LOWER}"  # the same height is no order either
     ]
     lobes[0, :50, :4] = 0  # (200 x 1.5 + 100 x 11) / 300 = 4.67
-    assert "sides swapped" in Places.of(ct, lobes, None).misplaced(
-        {12: UPPER, 13: MIDDLE, 10: LEFT_UPPER}
-    )[0]
+    assert (
+        "sides swapped"
+        in Places.of(ct, lobes, None).misplaced({12: UPPER, 13: MIDDLE, 10: LEFT_UPPER})[0]
+    )
 
 
 def test_sides_at_the_same_place_are_swapped_too() -> None:
@@ -294,7 +295,11 @@ def test_the_table_of_five_lobes(scored: Quantification, tmp_path: Path) -> None
     assert (lobe["place_volume_ml"], lobe["place_mean_hu"]) == ("500.0", "-800.0")
     assert (lobe["score_0_to_5"], lobe["score_source"]) == ("", "")
     lobe = by[LEFT_UPPER, "all lesions"]
-    assert (lobe["volume_ml"], lobe["share_percent"], lobe["score_0_to_5"]) == ("250.0", "50.0", "4")
+    assert (lobe["volume_ml"], lobe["share_percent"], lobe["score_0_to_5"]) == (
+        "250.0",
+        "50.0",
+        "4",
+    )
     assert (lobe["place_volume_ml"], lobe["place_mean_hu"]) == ("500.0", "-800.0")
     last = rows[-1]
     assert (last["place"], last["class"]) == ("five lobes", "all lesions")

@@ -63,7 +63,8 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
             before = whole[first:last]
             after = whole[first:start] + code + whole[stop : max(last, stop)]
             texts = _shortened(_line(before), _line(after))
-            nth = count[place, *texts] = count.get((place, *texts), 0) + 1
+            key = (place, *texts)
+            nth = count[key] = count.get(key, 0) + 1
             yield Mutant(place, *texts, nth, source.decode())
 
 
@@ -77,9 +78,7 @@ def _changes(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
             yield from ((node, new) for new in operator(node))
 
 
-def _nodes(
-    node: cst.CSTNode, place: str, statement: Any
-) -> Iterator[tuple[str, Any, cst.CSTNode]]:
+def _nodes(node: cst.CSTNode, place: str, statement: Any) -> Iterator[tuple[str, Any, cst.CSTNode]]:
     if isinstance(node, _SKIPPED) or _is_wording(node):
         return
     if isinstance(node, (cst.FunctionDef, cst.ClassDef)):

@@ -55,5 +55,7 @@ def _functions(names: Any, path: str) -> Iterator[tuple[str, types.FunctionType]
         thing = getattr(thing, "__func__", thing)
         if isinstance(thing, types.FunctionType) and thing.__code__.co_filename == path:
             yield thing.__qualname__, thing
-        elif isinstance(thing, type) and thing.__module__ == names.get("__name__", thing.__module__):
+        elif isinstance(thing, type) and thing.__module__ == names.get(
+            "__name__", thing.__module__
+        ):
             yield from _functions(vars(thing), path)
