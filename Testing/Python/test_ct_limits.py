@@ -232,8 +232,9 @@ def test_the_refused_shear_is_told_in_voxels_and_degrees() -> None:
     [
         (0, 0, 0.0, False),
         (0, 0, 0.9e-6, False),
-        (0, 0, 1.1e-6, True),
+        (0, 0, 1.05e-6, True),
         (1, 1, 0.95e6, True),
+        (1, 1, 1_000_000.5, False),
         (1, 1, 1.05e6, False),
         (2, 2, np.nan, False),
         (2, 2, np.inf, False),
@@ -251,6 +252,34 @@ def test_absurd_affines_are_refused(row: int, column: int, value: float, fine: b
     else:
         with pytest.raises(InputError, match="no valid voxel size or position"):
             decompose(affine, (2, 2, 2), "ct.nii")
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_overflow_is_refused_and_not_remarked_upon() -> None:
+    affine = np.eye(4)
+    affine[0, 0] = 1e200
+    with pytest.raises(InputError, match="no valid voxel size"):
+        decompose(affine, (2, 2, 2), "ct.nii")
+
+
+@pytest.mark.parametrize("third", [0, 1, 2])
+def test_the_corner_that_moves_most_is_any(third: int) -> None:
+    """Leaning along the third axis takes back half of what the first two axes do to each other.
+
+    So the corner at the start of the third axis moves most: by 0.11 voxels.
+    """
+    first, second = (axis for axis in range(3) if axis != third)
+    axes = np.eye(3)
+    axes[first, second] = axes[second, first] = 0.11
+    for axis in (first, second):
+        axes[axis, third] = axes[third, axis] = -0.0055
+    spacing = np.ones(3)
+    spacing[third] = 10.0
+    affine = np.eye(4)
+    affine[:3, :3] = axes / np.linalg.norm(axes, axis=0) * spacing
+    warnings = decompose(affine, (2, 2, 2), "ct.nii")[3]
+    assert len(warnings) == 1
+    assert warnings[0].endswith("by up to 0.1 voxels.")
 
 
 @pytest.mark.parametrize(("angle", "fine"), [(1.9e-3, False), (2.1e-3, True)])

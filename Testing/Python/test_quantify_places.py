@@ -207,6 +207,40 @@ def test_names_beyond_a_byte_are_left_out(tmp_path: Path) -> None:
     assert dict(read_regions(tmp_path / "lobes.nii", ct, names={}).names) == {}
 
 
+def test_a_region_of_one_voxel_keeps_its_name() -> None:
+    ct, _, lungs, lobes = lobed_case()
+    lobes[0, 0, 5] = 99
+    regions = name_lobes(Regions(lobes, {10: LEFT_UPPER, 99: "nodule", 98: "absent"}), ct, lungs)
+    assert dict(regions.names) == {10: LEFT_UPPER, 99: "nodule"}
+
+
+def test_without_lungs_nothing_is_said_of_what_the_lobes_fill() -> None:
+    ct, _, _, lobes = lobed_case()
+    assert name_lobes(Regions(lobes, NAMES), ct, None).notes == ()
+
+
+def test_a_map_on_another_grid_is_noted(tmp_path: Path) -> None:
+    ct, _, _, lobes = lobed_case()
+    coarse = CTVolume(ct.array[::2].copy(), spacing=(10.0, 10.0, 20.0))
+    write_nifti(tmp_path / "coarse.nii", coarse, np.ascontiguousarray(lobes[::2]))
+    (note,) = read_regions(tmp_path / "coarse.nii", ct).notes
+    assert "another grid" in note
+
+
+def test_notes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    ct, _, lungs, lobes = lobed_case()
+    notes = name_lobes(Regions(lobes, {10: LEFT_UPPER}), ct, lungs).notes
+    assert [record.getMessage() for record in caplog.records] == list(notes) != []
+
+
+@pytest.mark.parametrize("content", ["3", "null", '""'])
+def test_a_file_of_names_that_is_one_value(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "names.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(RequestError, match="no JSON object"):
+        parse_region_names(str(path))
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

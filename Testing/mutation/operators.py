@@ -83,7 +83,9 @@ def _nodes(node: cst.CSTNode, place: str, statement: Any) -> Iterator[tuple[str,
         return
     if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
         place = node.name.value if place == "module" else f"{place}.{node.name.value}"
-    if isinstance(node, (cst.BaseSmallStatement, cst.If, cst.For, cst.While, cst.FunctionDef)):
+    if isinstance(
+        node, (cst.BaseSmallStatement, cst.If, cst.For, cst.While, cst.With, cst.FunctionDef)
+    ):
         statement = node
     if statement is not None:
         yield place, statement, node
