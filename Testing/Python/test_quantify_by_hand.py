@@ -67,6 +67,7 @@ def test_volumes_sides_and_areas() -> None:
     assert [s.total_lesion_area_mm2 for s in q.slices] == pytest.approx([2.0, 0, 2.4, 0])
     assert [s.own_index for s in q.slices] == [3, 2, 1, 0]
     assert (q.slice_axis, q.slice_spacing_mm) == ("k", 2.5)
+    assert (q.regions, q.lesion_outside_regions_ml, q.score_0_to_25) == ((), None, None)
 
 
 def test_density_is_told_by_side() -> None:

@@ -11,7 +11,11 @@ from typing import Any
 import libcst as cst
 import libcst.matchers as m
 from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
-from mutmut.mutation.mutators import mutation_operators
+from mutmut.mutation.mutators import (
+    mutation_operators,
+    operator_arg_removal,
+    operator_string,
+)
 
 _SKIPPED = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom, cst.Raise, cst.Assert)
 """Types and wording are left alone; whether something is raised at all is asked of its ``if``."""
@@ -75,7 +79,12 @@ def _changes(node: cst.CSTNode) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
             yield node.test, cst.Name(value)
     for kind, operator in (*mutation_operators, *_OWN):
         if isinstance(node, kind):
-            yield from ((node, new) for new in operator(node))
+            variants = list(operator(node))
+            if operator is operator_string:
+                variants = variants[:1]
+            if operator is operator_arg_removal:  # None and nothing at all are much the same
+                variants = [new for new in variants if len(new.args) == len(node.args)]
+            yield from ((node, new) for new in variants)
 
 
 def _nodes(node: cst.CSTNode, place: str, statement: Any) -> Iterator[tuple[str, Any, cst.CSTNode]]:

@@ -42,7 +42,9 @@ LEAST_SECONDS = 5
 class Bench:
     """A plugin of pytest: collects the tests once, then forks for every mutant."""
 
-    def __init__(self, module: str, known: dict[str, str], jobs: int, again: bool) -> None:
+    def __init__(self, module: str, store: Path, jobs: int, again: bool) -> None:
+        known = json.loads(store.read_text()) if store.exists() else {}
+        self.store = store
         self.path = ROOT / "CovidLesionSegLogic" / f"{module}.py"
         self.name = f"CovidLesionSegLogic.{module.replace('/', '.')}"
         self.mutants = list(mutants_of(self.path))
@@ -65,6 +67,7 @@ class Bench:
             gc.freeze()  # children share these pages
         for mutant, outcome in self._outcomes():
             self.found[mutant.key] = outcome
+            self.store.write_text(json.dumps(self.found, indent=1, ensure_ascii=False))
         return True
 
     def _baseline(self) -> tuple[list[set[str]], list[float]]:
@@ -175,15 +178,13 @@ class Bench:
 def test_module(module: str, args: argparse.Namespace) -> None:
     """Print the row of one module; keep what became of each mutant."""
     store = args.out / f"{module.replace('/', '-')}.json"
-    known = json.loads(store.read_text()) if store.exists() else {}
-    bench = Bench(module, known, args.jobs, args.again)
+    bench = Bench(module, store, args.jobs, args.again)
     files = [f"Testing/Python/test_{test}.py" for test in args.tests or MODULES[module]]
     options = ["-q", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "--tb=no"]
     marks = ["-o", "addopts=", "-m", "not data and not slow", "-p", "no:faulthandler"]
     began = time.monotonic()
     with open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
         pytest.main([*options, *marks, *files], plugins=[bench])
-    store.write_text(json.dumps(bench.found, indent=1, ensure_ascii=False))
     count = Counter(bench.found.values())
     row = [len(bench.mutants), count["killed"], count["timeout"], count["survived"]]
     left = [key for key, outcome in bench.found.items() if outcome == "survived"]
