@@ -309,6 +309,7 @@ AIR = np.zeros((3, 4, 5), np.int16)
     [
         {"array": AIR[0]},
         {"array": AIR.astype(np.int32)},
+        {"array": AIR.astype(np.float64)},
         {"spacing": (1.0, 0.0, 1.0)},
         {"spacing": (1.0, 1.0, -1.0)},
         {"spacing": (1.0, 1.0, 1e9)},
@@ -319,7 +320,7 @@ AIR = np.zeros((3, 4, 5), np.int16)
         {"origin": (0.0, 0.0)},
         {"origin": (np.nan, 0.0, 0.0)},
         {"direction": np.eye(3) * 1.1},
-        {"direction": [[1, 1.1e-4, 0], [0, 1, 0], [0, 0, 1]]},
+        {"direction": [[1, 1.05e-4, 0], [0, 1, 0], [0, 0, 1]]},
         {"direction": np.full((3, 3), np.nan)},
         {"planes": (None, None)},
     ],
@@ -330,12 +331,18 @@ def test_what_is_no_volume(change: dict) -> None:
 
 
 def test_what_just_is_a_volume() -> None:
-    nearly = np.array([[1, 0.9e-4, 0], [0, 1, 0], [0, 0, 1]])
+    nearly = np.array([[1, 0.95e-4, 0], [0, 1, 0], [0, 0, 1]])
     ct = CTVolume(AIR, (0.9e9, -0.9e9, 0), (1e-9, 0.9e9, 2), nearly, planes=(None, None, None))
     assert ct.shape == (3, 4, 5)
     assert all(isinstance(v, float) for v in (*ct.origin, *ct.spacing))
-    flat = CTVolume(AIR, direction=np.eye(3).ravel())
-    assert flat.direction.shape == (3, 3)
+    flat = CTVolume(AIR.astype(np.float32), direction=np.eye(3, dtype=int).ravel())
+    assert (flat.direction.shape, flat.direction.dtype) == ((3, 3), np.float64)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_direction_beyond_all_measure_is_no_overflow() -> None:
+    with pytest.raises(ValueError, match="orthonormal"):
+        CTVolume(AIR, direction=np.eye(3) * 1e200)
 
 
 def test_affine_and_volume_of_a_voxel() -> None:

@@ -28,7 +28,6 @@ os.environ["ITK_GLOBAL_DEFAULT_THREADER"] = "Platform"
 
 import hypothesis
 import pytest
-from _pytest.runner import runtestprotocol
 from operators import Mutant, mutants_of
 from patching import functions_of, patch
 from targets import MODULES
@@ -112,9 +111,11 @@ class Bench:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
     def _passes(self, index: int, following: int | None) -> bool:
+        item = self.items[index]
+        before = item.session.testsfailed
         after = None if following is None else self.items[following]
-        reports = runtestprotocol(self.items[index], log=False, nextitem=after)
-        return not any(report.failed for report in reports)
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
+        return bool(item.session.testsfailed == before)
 
     def _tests(self, mutant: Mutant) -> list[int]:
         """Those that call the changed function, most successful first; all for a constant."""
