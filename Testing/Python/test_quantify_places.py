@@ -18,6 +18,7 @@ from CovidLesionSegLogic.quantify import (
     Quantification,
     Regions,
     compare,
+    lobe_of,
     name_lobes,
     parse_region_names,
     quantify,
@@ -106,6 +107,46 @@ def test_sides_at_the_same_place_are_swapped_too() -> None:
     faults = Places.of(ct, lobes, None).misplaced({12: UPPER, 10: LEFT_UPPER})
     assert faults == ["the right lobes lie on the patient's left (sides swapped)"]
     assert Places.of(ct, lobes, None).misplaced({12: UPPER}) == []
+
+
+@pytest.mark.parametrize(("label", "name"), [(10, LEFT_UPPER), (11, LEFT_LOWER), (14, LOWER)])
+@pytest.mark.filterwarnings("error")
+def test_one_lobe_alone_is_where_it_is(label: int, name: str) -> None:
+    ct, _, _, lobes = lobed_case()
+    assert Places.of(ct, lobes, None).misplaced({label: name}) == []
+
+
+def test_a_lobe_of_one_voxel_is_a_lobe() -> None:
+    _, _, lungs, lobes = lobed_case()
+    lobes[(lobes == 13) & (np.indices(lobes.shape).sum(axis=0) > 8)] = 0  # its first voxel remains
+    assert np.count_nonzero(lobes == 13) == 1
+    assert recognised(lobes, lungs)
+
+
+@pytest.mark.parametrize(
+    ("name", "lobe"),
+    [
+        ("RUL", UPPER),
+        ("rll", LOWER),
+        ("LUL", LEFT_UPPER),
+        ("LLL", LEFT_LOWER),
+        ("L upper lobe", LEFT_UPPER),
+        ("lower lobe (R)", LOWER),
+        ("right mid lobe", MIDDLE),
+        ("upper lobe of the lungs, left", LEFT_UPPER),
+        ("pulmonary lobe right inferior", LOWER),
+        *(
+            (f"left upper lobe {word} lingula", LEFT_UPPER)
+            for word in ("and", "with", "without", "incl.", "excl.", "excluding")
+        ),
+        ("left lower lobe excluding lingula", None),
+        ("left upper and lower lobe", None),
+        ("left lobe", None),
+        ("left upper lung", None),
+    ],
+)
+def test_more_names_of_lobes(name: str, lobe: str | None) -> None:
+    assert lobe_of(name) == lobe
 
 
 def test_an_absent_label_of_a_lobe_does_not_hide_the_present_one() -> None:
@@ -353,7 +394,10 @@ def test_the_table_of_slices(scored: Quantification) -> None:
 
 
 def test_the_summary(scored: Quantification) -> None:
-    assert len(COLUMNS) == 7
+    assert COLUMNS == (
+        "volume mL", "% of lungs", "right lung mL", "% of right lung", "left lung mL",
+        "% of left lung", "mean HU",
+    )  # fmt: skip
     ggo, consolidation, total, lungs = summary_rows(scored)
     assert (ggo.name, ggo.kind, ggo.label) == ("ground-glass opacity", "class", 1)
     assert ggo.values == pytest.approx((380, 19, 55, 5.5, 325, 32.5, -800))
@@ -387,6 +431,15 @@ def test_change_by_hand(scored: Quantification) -> None:
     back = compare(after, scored)[1]
     assert (back.change_percent, back.mean_hu_change) == (None, None)
     assert back.share_change_points == pytest.approx(18.95)
+
+
+def test_the_change_of_a_tiny_lesion() -> None:
+    lungs = np.ones((2, 2, 2), np.uint8)
+    ct = CTVolume(np.zeros(lungs.shape, np.int16))
+    few = quantify(ct, np.indices(lungs.shape)[0] == 0, lungs, (Named("infection", 1),))
+    more = quantify(ct, lungs, lungs, (Named("infection", 1),))
+    assert few.total.volume_ml == pytest.approx(0.004)
+    assert compare(few, more)[0].change_percent == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
