@@ -21,11 +21,11 @@ from CovidLesionSegLogic.errors import InputError
         (-500, -200, None),
         (-1024, 3071, None),
         (-1e5, 1e5, None),
-        (-1000, 1.0001e5, "far outside"),
-        (-1.0001e5, 1000, "far outside"),
+        (-1000, 100_000.5, "far outside"),
+        (-100_000.5, 1000, "far outside"),
         (-600, -600, "the same everywhere"),
-        (0, 1e-7, "the same everywhere"),
-        (0, 1e-5, "scaled to 0..1"),
+        (0, 0.95e-6, "the same everywhere"),
+        (0, 1.05e-6, "scaled to 0..1"),
         (0, 1, "scaled to 0..1"),
         (-1.001, 1.001, "scaled to 0..1"),
         (-1.002, 1.001, "does not span"),
@@ -140,14 +140,42 @@ def test_arrays_that_may_not_change_are_copied() -> None:
 @pytest.mark.parametrize("border", ["top", "bottom", "left", "right"])
 def test_a_background_of_nan_is_air(border: str) -> None:
     array = chest(dtype=np.float32)
-    line = {"top": np.s_[0], "bottom": np.s_[-1], "left": np.s_[:, 0], "right": np.s_[:, -1]}
-    array[1][line[border]] = np.nan
+    row, column = {"top": (0, 3), "bottom": (-1, 3), "left": (2, 0), "right": (2, -1)}[border]
+    array[1, row, column] = np.nan
     result = clean_hounsfield(array, "ct.nii")
-    assert (result.array[1][line[border]] == -1024).all()
-    assert np.count_nonzero(result.array == -1024) == (7 if border in ("top", "bottom") else 5)
+    assert result.array[1, row, column] == -1024
+    assert np.count_nonzero(result.array == -1024) == 1
     assert result.warnings == (
         "The background was not a number (NaN) in 1 of 3 slices; it was set to -1024 HU.",
     )
+
+
+def test_a_frame_of_nan_around_slices_with_halves() -> None:
+    """All lung air lies in the second of two framed slices."""
+    array = np.full((3, 5, 7), -400.5, np.float32)
+    array[:, 3:] = 40
+    array[1, 2, 2:5] = -1000
+    for k in (0, 1):
+        array[k, [0, -1]] = np.nan
+        array[k, :, [0, -1]] = np.nan
+    result = clean_hounsfield(array, "ct.nii")
+    assert result.array.dtype == np.float32
+    assert np.count_nonzero(result.array == -1024) == 2 * (35 - 15)
+    assert "in 2 of 3 slices" in result.warnings[0]
+    assert np.isfinite(result.array).all()
+
+
+def test_a_slice_of_padding_is_no_lung_air() -> None:
+    array = np.full((3, 4, 4), -499, np.int16)
+    array[:, 2:] = 40
+    array[0] = -1024
+    with pytest.raises(InputError, match="from -499 to 40"):
+        clean_hounsfield(array, "ct.nii")
+
+
+def test_metal_alone_is_clipped_and_a_plain_ct_left_alone() -> None:
+    assert clean_hounsfield(chest(40000, dtype=np.float32), "ct.nii").array.max() == 32767
+    assert clean_hounsfield(chest(), "ct.nii").warnings == ()
 
 
 @pytest.mark.parametrize("fault", ["inside", "beside a background", "infinite", "empty slice"])

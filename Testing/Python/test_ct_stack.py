@@ -177,15 +177,18 @@ def test_a_quarter_of_a_pixel_is_a_tilt(mm: float, tilted: bool, axis: str) -> N
         assert f"slant of {degrees:.1f} degrees" in built.warnings[0]
 
 
-@pytest.mark.parametrize(("degrees", "refused"), [(58.0, False), (62.0, True)])
+@pytest.mark.parametrize(("degrees", "refused"), [(59.5, False), (60.5, True)])
 def test_a_slant_of_more_than_60_degrees_is_no_volume(degrees: float, refused: bool) -> None:
     drift = np.tan(np.radians(degrees))
-    frames = [plane(z, x=-10 + z * drift) for z in (0.0, 2.0, 4.0)]
+    frames = [plane(z, x=-10 + z * drift, y=-20 - z) for z in (0.0, 2.0, 4.0)]
     if refused:
-        with pytest.raises(InputError, match=r"slant of 62\.0 degrees"):
+        with pytest.raises(InputError, match=r"slant of 60\.5 degrees"):
             stack(frames)
     else:
-        assert "slant of 58.0 degrees" in stack(frames).warnings[0]
+        built = stack(frames)
+        assert "slant of 59.5 degrees" in built.warnings[0]
+        assert built.drift is not None
+        np.testing.assert_allclose(built.drift, np.outer([0, 2, 4], [drift, -1]), atol=1e-9)
 
 
 @pytest.mark.parametrize(("cosine", "apart"), [(0.0099, False), (0.0101, True)])
@@ -220,7 +223,7 @@ def test_axial_is_what_lies_closer_to_it_than_45_degrees(degrees: float, axial: 
     assert len(stack(sagittal + tilted).frames) == (3 if axial else 4)
 
 
-@pytest.mark.parametrize(("spacing", "same"), [((0.8, 0.7006), True), ((0.8, 0.7008), False)])
+@pytest.mark.parametrize(("spacing", "same"), [((0.8, 0.70066), True), ((0.8, 0.70074), False)])
 def test_pixel_spacing_may_differ_by_a_thousandth(spacing: tuple, same: bool) -> None:
     frames = [plane(0.0), plane(2.0), plane(4.0, spacing=spacing)]
     if same:
@@ -332,3 +335,59 @@ def test_a_twentieth_of_a_pixel_is_rounding(pixels: float, moved: bool) -> None:
     assert straight.dtype == np.float32
     assert shift.tolist() == [0, 0]
     assert (straight[1, 2, 0] != 0) == moved
+
+
+def test_missing_slices_are_refused_unless_allowed() -> None:
+    frames = [plane(z) for z in (0.0, 2.0, 4.0, 8.0, 10.0)]
+    with pytest.raises(InputError, match=r"1 slice\(s\) are missing"):
+        stack(frames)
+    built = stack(frames, allow_missing_slices=True)
+    assert (built.even, built.spacing[2], len(built.warnings)) == (False, 2.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "keyword"),
+    [
+        ({"position": None}, "ImagePositionPatient"),
+        ({"orientation": None}, "ImageOrientationPatient"),
+        ({"spacing": None}, "PixelSpacing"),
+    ],
+)
+def test_missing_attributes_are_named(change: dict, keyword: str) -> None:
+    with pytest.raises(InputError, match=rf"has no valid {keyword}, without"):
+        stack([plane(0.0), plane(2.0), plane(4.0, **change)])
+
+
+def test_pixels_no_ct_has_are_refused() -> None:
+    with pytest.raises(InputError, match=r"0\.04 x 0\.04 x 2 mm"):
+        stack([plane(z, spacing=(0.04, 0.04)) for z in (0.0, 2.0, 4.0)])
+
+
+def test_two_planes_in_each_of_two_directions_are_no_volume() -> None:
+    down = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+    other = [plane(0.0, y=y, orientation=down, name=f"c{y}") for y in (0.0, 2.0)]
+    with pytest.raises(InputError, match="2 different directions"):
+        stack([plane(0.0), plane(2.0), *other])
+
+
+def test_of_two_planes_at_one_place_the_first_by_name_is_kept_or_blamed() -> None:
+    frames = [plane(2.0, name="b"), plane(2.0, name="a"), plane(0.0), plane(4.0)]
+    compared = []
+
+    def same(a: object, b: object) -> bool:
+        compared.append((a, b))
+        return True
+
+    built = build_stack(frames, same_pixels=same)
+    assert [f.path.stem for f in built.frames] == ["000.00", "a", "004.00"]
+    assert compared == [(frames[1], frames[0])]
+    with pytest.raises(InputError, match=r"a\.dcm and series.b\.dcm lie at the same place"):
+        stack(frames)
+
+
+def test_planes_without_the_phase_are_a_phase() -> None:
+    told = (("AcquisitionNumber", "2"),)
+    named = [plane(2.0 * n, phase=told, name=f"a{n}") for n in range(4)]
+    plain = [plane(2.0 * n, name=f"z{n}") for n in range(3)]
+    built = stack(plain + named)
+    assert [f.path.stem for f in built.frames] == ["a0", "a1", "a2", "a3"]

@@ -132,6 +132,7 @@ def test_regions_outside_the_lungs_count_and_have_a_density() -> None:
     assert first.mean_hu == pytest.approx((40 + 8 * 58) / 9)
     assert first.lesion_ml == {"ground-glass opacity": 0, "consolidation": 0}
     assert (absent.name, absent.volume_ml, absent.mean_hu) == ("absent", 0, None)
+    assert q.warnings == ()
     assert measured(regions=regions, region_names={}).lesion_outside_regions_ml == 0
 
 
@@ -221,18 +222,54 @@ def test_the_height_of_an_oblique_slice_is_that_of_its_centre(axis: int) -> None
     )
 
 
-@pytest.mark.parametrize(("outside", "said"), [(0, False), (1, False), (2, True)])
-def test_a_hundredth_of_lesion_outside_the_lungs_is_said(outside: int, said: bool) -> None:
-    """Of 100 voxels of lesion one may lie outside without a word, two may not."""
+@pytest.mark.parametrize(
+    ("outside", "lesion", "said"), [(0, 95, False), (1, 100, False), (1, 95, True)]
+)
+def test_a_hundredth_of_lesion_outside_the_lungs_is_said(
+    outside: int, lesion: int, said: bool
+) -> None:
+    """1 of 100 voxels may lie outside without a word, 1 of 95 (1.05 %) may not."""
     lungs = np.ones(SHAPE, np.uint8)
     lungs[:, :, 4:] = 2
     labels = np.zeros(SHAPE, np.uint8)
-    labels.ravel()[:100] = 1
+    labels.ravel()[:lesion] = 1
     lungs.ravel()[:outside] = 0
     warnings = measured(labels=labels, lungs=lungs).warnings
     assert len(warnings) == said
     if said:
         assert warnings[0].startswith("0.00 mL of lesion lie outside the lung mask")
+
+
+def test_any_class_outside_the_lungs_is_said() -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[0, 0, :2], labels[0, 0, 2:4] = 1, 2
+    (warning,) = measured(labels=labels).warnings
+    assert "outside the lung mask" in warning
+    (warning,) = measured(labels=np.where(labels > 0, 3 - labels, 0)).warnings
+    assert "outside the lung mask" in warning
+
+
+def test_lesions_in_regions_and_beyond_in_ml() -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[0, 0], labels[0, 1, :2], labels[3, 4] = 1, 2, 2
+    regions = np.zeros(SHAPE, np.uint8)
+    regions[0], regions[1, 0, 0] = 3, 4
+    q = measured(labels=labels, regions=regions)
+    first, single = q.regions
+    assert first.lesion_ml == pytest.approx({"ground-glass opacity": 0.006, "consolidation": 0.002})
+    assert first.total_lesion_ml == pytest.approx(0.008)
+    assert first.total_share_percent == pytest.approx(100 * 8 / 30)
+    assert q.lesion_outside_regions_ml == pytest.approx(0.006)
+    assert (single.volume_ml, single.mean_hu) == (pytest.approx(0.001), -700)
+    assert not any("region map" in warning or "lobes" in warning for warning in q.warnings)
+
+
+def test_a_lung_of_one_voxel_has_shares() -> None:
+    lungs = np.zeros(SHAPE, np.uint8)
+    lungs[0, 0, 0] = 2
+    q = measured(lungs=lungs, labels=np.ones(SHAPE, np.uint8))
+    assert q.total.share_of_left_lung_percent == 100
+    assert q.total.share_of_right_lung_percent is None
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from CovidLesionSegLogic.quantify import (
     write_csv,
     write_json,
 )
+from CovidLesionSegLogic.quantify.export import safe_cell
 from CovidLesionSegLogic.quantify.lobes import Places
 
 NAMES = {label: lobe for lobe, label, *_ in LOBES}
@@ -377,9 +378,43 @@ def test_the_table_of_five_lobes(scored: Quantification, tmp_path: Path) -> None
     )
     assert (lobe["place_volume_ml"], lobe["place_mean_hu"]) == ("500.0", "-800.0")
     last = rows[-1]
-    assert (last["place"], last["class"]) == ("five lobes", "all lesions")
+    assert (last["study"], last["place"], last["class"]) == ("ct", "five lobes", "all lesions")
     assert (last["volume_ml"], last["place_volume_ml"]) == ("759.0", "2000.0")
     assert (last["score_0_to_5"], last["score_0_to_25"]) == ("", "12")
+
+
+@pytest.mark.parametrize(("outside", "said"), [(0, False), (7, False), (8, True)])
+def test_a_hundredth_of_lesion_outside_the_lobes_is_said(outside: int, said: bool) -> None:
+    """Of 766 mL 7 are 0.91 %, of 767 mL 8 are 1.04 %."""
+    ct, labels, lungs, lobes = lobed_case()
+    labels[0, :outside, 5] = 2
+    lungs[0, :outside, 5] = 2
+    q = quantify(ct, labels, lungs, CLASSES, regions=lobes, region_names=NAMES)
+    assert len(q.warnings) == said
+    assert all("8.00 mL of lesion lie outside the lobes" in warning for warning in q.warnings)
+
+
+def test_five_healthy_lobes_need_no_word() -> None:
+    ct, labels, lungs, lobes = lobed_case()
+    q = quantify(ct, np.zeros_like(labels), lungs, CLASSES, regions=lobes, region_names=NAMES)
+    assert (q.score_0_to_25, q.lesion_outside_regions_ml, q.warnings) == (0, 0, ())
+
+
+@pytest.mark.parametrize("text", ["\tplain", "\rplain", "\nplain", " \tplain ="])
+def test_cells_that_start_with_a_control_character_are_marked(text: str) -> None:
+    assert safe_cell(text) == (f"'{text}" if text[0] != " " else text)
+
+
+def test_a_null_character_is_left_out() -> None:
+    assert safe_cell("a\x00b") == "ab"
+    assert safe_cell("\x00=1") == "'=1"
+
+
+def test_tables_of_one_row_and_of_none(tmp_path: Path) -> None:
+    write_csv([{"name": "Körper"}], tmp_path / "one.csv")
+    assert (tmp_path / "one.csv").read_bytes() == "\ufeffname\r\nKörper\r\n".encode()
+    write_csv([], tmp_path / "none.csv")
+    assert (tmp_path / "none.csv").read_text(encoding="utf-8-sig").strip() == ""
 
 
 def test_the_table_of_slices(scored: Quantification) -> None:
