@@ -9,6 +9,7 @@ import pytest
 
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.quantify import Quantification, extent_score, quantify
+from CovidLesionSegLogic.quantify.severity import MOST
 from CovidLesionSegLogic.quantify.tally import Tally
 
 
@@ -279,3 +280,18 @@ def test_a_lung_of_one_voxel_has_shares() -> None:
 )  # fmt: skip
 def test_edges_of_the_extent_score(percent: float, score: int) -> None:
     assert extent_score(percent) == score
+
+
+def test_the_most_is_five_times_the_highest_score() -> None:
+    assert extent_score(100) == MOST / 5
+
+
+def test_a_slice_with_one_small_voxel_holds_lesion() -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1, 0, 0] = 1
+    assert measured(labels=labels).slices_with_lesion == (2,)
+
+
+@pytest.mark.parametrize(("hu", "counted"), [(-1e30, -2048), (1e30, 6143)])
+def test_absurd_values_count_as_the_ends_of_the_scale(hu: float, counted: int) -> None:
+    assert measured(ct=ct_of(hu, dtype=np.float32)).lungs.hu.mean_hu == counted

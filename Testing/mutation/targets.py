@@ -3,7 +3,7 @@
 The quick ones only: what lives after them may be tried again with more (``--again --tests``).
 """
 
-_NUMBERS = ["quantify_by_hand", "quantify_measure", "quantify_places"]
+_NUMBERS = ["quantify_by_hand", "quantify_places", "quantify_measure"]
 _STACK = ["ct_stack"]
 
 MODULES: dict[str, list[str]] = {
@@ -28,5 +28,5 @@ MODULES: dict[str, list[str]] = {
     "ct/dicom_stack": _STACK,
     "ct/volume": ["ct_limits"],
     "ct/window": ["ct_limits", "ct_geometry"],
-    "ct/values": ["ct_limits"],
+    "ct/values": ["ct_limits", "ct_files"],
 }
