@@ -17,7 +17,12 @@ MODULES: dict[str, list[str]] = {
     "quantify/change": ["quantify_places", "quantify_export"],
     "quantify/build": [*_NUMBERS, "quantify_severity"],
     "quantify/grid": ["quantify_by_hand", "quantify_measure"],
-    "quantify/types": ["quantify_by_hand", "quantify_places", "quantify_measure", "quantify_severity"],
+    "quantify/types": [
+        "quantify_by_hand",
+        "quantify_places",
+        "quantify_measure",
+        "quantify_severity",
+    ],
     "quantify/summary": ["quantify_places"],
     "quantify/export": ["quantify_places", "quantify_export", "quantify_severity"],
     "ct/grid": ["ct_limits"],
