@@ -45,9 +45,10 @@ def slice_step(
     if np.abs(gaps - even_step).max() <= tolerance and straight:
         return even_step, True
     counts = np.rint(gaps / typical)
+    missing = int(counts.sum()) - len(gaps)
     folder = frames[0].path.parent
-    if (counts >= 1).all() and np.abs(gaps - counts * typical).max() <= 2 * tolerance:
-        missing = int(counts.sum()) - len(gaps)
+    whole = (counts >= 1).all() and np.abs(gaps - counts * typical).max() <= 2 * tolerance
+    if missing > 0 and whole:
         where = [
             f"{int(count) - 1} between {a.path.name} and {b.path.name}"
             for count, (a, b) in zip(counts, pairwise(frames), strict=True)

@@ -118,8 +118,11 @@ class Places:
 
     def misplaced(self, names: Mapping[int, str]) -> list[str]:
         """What does not fit between lobes' names and their places; one clause for each fault."""
-        at = {lobe: label for label, name in names.items() if (lobe := lobe_of(name))}
-        at = {lobe: label for lobe, label in at.items() if self.voxels[label] > 0}
+        at = {
+            lobe: label
+            for label, name in names.items()
+            if (lobe := lobe_of(name)) and self.voxels[label] > 0
+        }
         faults = []
         right, left = (self._mean(at, side) for side in (RIGHT_LOBES, LEFT_LOBES))
         if right is not None and left is not None and right >= left:

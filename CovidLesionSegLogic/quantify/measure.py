@@ -66,9 +66,8 @@ def quantify(
     region_labels = np.zeros(0, dtype=np.int64)
     if regions is not None:
         regions = _checked("regions", regions, ct)
-        present = _present_labels(regions)
         named = np.fromiter((region_names or {}).keys(), dtype=np.int64)
-        region_labels = np.union1d(present, named[named > 0])
+        region_labels = np.union1d(_present_labels(regions), named)
         region_labels = region_labels[region_labels > 0]
 
     grid = CanonicalGrid.of(ct)
