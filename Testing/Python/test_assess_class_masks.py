@@ -92,12 +92,13 @@ def test_of_one_class_the_mask_is_that_class(folder):
 def test_a_folder_for_each_class(folder):
     save(folder / "masks" / "Consolidation" / "a.png", [[0, 0, 255], [255, 0, 0]])
     save(folder / "masks" / "ground-glass  OPACITY" / "a.png", [[0, 1, 1], [0, 0, 0]])
-    for other in ("zebra", "fibrosis", ".hidden"):
+    others = ("zebra", "effusion", "nodule", "bands", "fibrosis", "halo", "mosaic")
+    for other in (*others, ".hidden"):
         (folder / "masks" / other).mkdir()
     (folder / "masks" / "read me.txt").touch()
     found = find(folder)
     assert found.rule == f"one folder of masks per class; in each, {MASK_RULE}"
-    assert found.others == ("fibrosis", "zebra")
+    assert found.others == tuple(sorted(others))
     (pair,) = found.pairs
     assert [path.parent.name for path in pair.masks] == ["ground-glass  OPACITY", "Consolidation"]
     assert (pair.name, pair.image.name) == ("a", "a.png")
@@ -116,6 +117,14 @@ def test_alike_names_have_folders_with_their_labels(folder):
     found = find(folder, twins)
     assert [path.parent.name for path in found.pairs[0].masks] == ["patch_2", "patch_5"]
     assert folder_names([*twins, LesionClass("a  b/c", 7)]) == ["Patch_2", "patch_5", "a_b_c"]
+
+
+def test_a_folder_may_have_the_name_as_it_is(folder):
+    odd = (LesionClass("a: b", 2), LesionClass("consolidation", 5))
+    assert folder_names(odd) == ["a__b", "consolidation"]
+    for name in ("a: b", "consolidation"):
+        save(folder / "masks" / name / "a.png", np.zeros((2, 3)))
+    assert find(folder, odd).pairs[0].masks[0].parent.name == "a: b"
 
 
 def test_folders_that_do_not_do(folder):
