@@ -116,6 +116,10 @@ def test_alike_names_have_folders_with_their_labels(folder):
     save(folder / "masks" / "patch_2" / "a.png", [[255, 0, 0], [0, 0, 0]])
     found = find(folder, twins)
     assert [path.parent.name for path in found.pairs[0].masks] == ["patch_2", "patch_5"]
+    # The name alone would be that of both: neither may silently take the other's masks.
+    save(folder / "one" / "Patch" / "a.png", [[0, 0, 255], [0, 0, 0]])
+    with pytest.raises(RequestError, match="2 classes of the model: name the folders Patch_2, "):
+        find(folder, twins, "one")
     assert folder_names([*twins, LesionClass("a  b/c", 7)]) == ["Patch_2", "patch_5", "a_b_c"]
 
 
