@@ -97,7 +97,7 @@ def find_class_masks(images: Path, masks: Path, classes: Sequence[LesionClass]) 
     Raises
     ------
     RequestError
-        A folder does not exist, or only some of the classes have one.
+        A folder does not exist, only some of the classes have one, or two of them the same.
     InputError
         A folder has no pictures, two of one stem, or one without its partner.
     """
@@ -129,10 +129,19 @@ def _class_folders(masks: Path, classes: Sequence[LesionClass]) -> dict[str, Pat
     if not masks.is_dir():
         raise RequestError(f"{masks} is not a folder: give the folder with the masks.")
     there = {_folded(p.name): p for p in sorted(masks.iterdir()) if p.is_dir()}
-    return {
+    names = folder_names(classes)
+    found = {
         c.name: there.get(_folded(own)) or there.get(_folded(c.name))
-        for c, own in zip(classes, folder_names(classes), strict=True)
+        for c, own in zip(classes, names, strict=True)
     }
+    folders = [folder for folder in found.values() if folder is not None]
+    shared = [folder for folder in folders if folders.count(folder) > 1]
+    if shared:
+        raise RequestError(
+            f"{shared[0]} has the name of {len(shared)} classes of the model: name the folders "
+            f"{', '.join(names)}."
+        )
+    return found
 
 
 def _folded(name: str) -> str:

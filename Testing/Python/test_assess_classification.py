@@ -13,6 +13,7 @@ from skimage import io
 
 from CovidLesionSegLogic.assess.classification import Classification, patient_score
 from CovidLesionSegLogic.assess.confusion import Confusion, draw_confusions
+from CovidLesionSegLogic.assess.intervals import Interval, resample_counts
 from CovidLesionSegLogic.assess.roc import draw_roc, roc
 from CovidLesionSegLogic.engine import patient_decision
 from CovidLesionSegLogic.models import GateSpec
@@ -89,6 +90,18 @@ def test_slices_and_patients():
         Classification().compute()
 
 
+def test_the_threshold_is_that_of_the_gate_for_slices_and_patients():
+    cases = Classification(GateSpec(threshold=0.75))
+    for p, truth, patient in ((0.75, True, "at"), (0.6, False, "below"), (0.8, True, "above")):
+        cases.update(p, truth, patient=patient)
+    cases.update(0.1, False, patient="above")  # one positive slice makes the patient positive
+    found = cases.compute()
+    assert found.slices.decided == (False, False, True, False)
+    assert found.patients.decided == (False, False, True)
+    assert found.patients.truth == (True, False, True)
+    assert patient_score([0.9], RUN_OF_2) == 0
+
+
 def test_intervals_draw_patients():
     once, often = Classification(), Classification()
     rng = np.random.default_rng(3)
@@ -117,12 +130,34 @@ def test_roc_by_hand():
     assert found.threshold.tolist() == [np.inf, 0.9, 0.5, 0.4, 0.1]
     assert found.true_positive_rate.tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1, 1])
     assert found.false_positive_rate.tolist() == pytest.approx([0, 0, 1 / 2, 1 / 2, 1])
-    alone = roc([0.2, 0.3], [True, True], ["a", "b"])
-    assert alone.auc.value is None
+    with np.errstate(all="raise"):
+        alone = roc([0.2, 0.3], [True, True], ["a", "b"])
+    assert alone.auc == Interval(None, None, None, 0)
     assert np.isnan(alone.false_positive_rate).all()
-    assert roc([0.2, 0.3], [False, True], ["a", "b"]).auc.low is None
+    assert roc([0.2, 0.3], [False, True], ["a", "b"]).auc == Interval(1, None, None, 2)
+    # The one positive patient meets others in other resamples.
+    several = roc([0.5, 0.3, 0.7], [True, False, False], list("abc")).auc
+    assert (several.value, several.low, several.high) == (0.5, 0, 1)
     with pytest.raises(ValueError, match="2 scores, 1 truths"):
         roc([0.2, 0.3], [True], ["a", "b"])
+
+
+def test_limits_of_the_area_are_those_of_all_resamples():
+    rng = np.random.default_rng(8)
+    patients = np.repeat(np.arange(12), 3)
+    truth = rng.random(36) < 0.4
+    scores = np.round(rng.normal(truth, 1.2), 1)  # with ties
+    higher = np.subtract.outer(scores[truth], scores[~truth])
+    higher = (higher > 0) + (higher == 0) / 2
+    areas = []
+    for drawn in resample_counts(12)[:, patients]:
+        weights = np.outer(drawn[truth], drawn[~truth])
+        if weights.any():
+            areas.append((weights * higher).sum() / weights.sum())
+    found = roc(scores.tolist(), truth.tolist(), [str(p) for p in patients]).auc
+    assert found.value == pytest.approx(higher.mean())
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(areas, [0.025, 0.975])))
+    assert found.n == 12
 
 
 SCORES = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=25)

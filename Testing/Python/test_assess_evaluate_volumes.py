@@ -74,6 +74,28 @@ def test_lungs_are_told_apart_by_place(flip):
     assert together["right_lung_dice"] is None
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_lungs_are_told_apart_by_place_in_any_orientation(seed):
+    """The label whose voxels lie further to the right, one after another, is the right lung."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(3, (3, 4, 7), p=rng.dirichlet([4, 2, 2])).astype(np.uint8)
+    truth[0, 0, :2] = 1, 2
+    found = rng.integers(0, 3, truth.shape, np.uint8)
+    affine = np.eye(4)
+    affine[:3] = rng.normal(size=(3, 4))
+
+    def leftward(label):
+        return np.mean([(affine @ (i, j, k, 1))[0] for k, j, i in np.argwhere(truth == label)])
+
+    right, left = (1, 2) if leftward(1) < leftward(2) else (2, 1)
+    scores = score_lungs(found, truth, affine)
+    for name, label, ours in (("right_lung_dice", right, 1), ("left_lung_dice", left, 2)):
+        hits = ((found == ours) & (truth == label)).sum()
+        assert scores[name] == pytest.approx(
+            2 * hits / ((found == ours).sum() + (truth == label).sum())
+        )
+
+
 @pytest.fixture
 def data(phantom, tmp_path, monkeypatch):
     """Two small CTs; the second is said to be free of lesions."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from CovidLesionSegLogic.assess.intervals import (
     Interval,
+    describe,
     max_of_mean_interval,
     mean_interval,
     resample_counts,
@@ -44,3 +46,41 @@ def test_maximum_of_the_mean_is_not_the_mean_of_maxima():
     assert (interval.low, interval.high) == (pytest.approx(0.6), pytest.approx(0.8))
     single, _ = max_of_mean_interval(curves[:1])
     assert single == Interval(0.8, None, None, 1)
+
+
+def test_limits_are_the_2_5_and_97_5_percentiles():
+    # 201 resamples of two units, from only the first to only the second in even steps.
+    steps = np.linspace(0, 2, 201)
+    draws = np.stack([2 - steps, steps], axis=1)
+    interval = mean_interval([0, 1], draws)
+    assert (interval.low, interval.high) == pytest.approx((0.025, 0.975))
+    assert (interval.value, interval.n) == (0.5, 2)
+    curves = np.array([[0.0, 0.1], [1.0, 0.1]])
+    interval, index = max_of_mean_interval(curves, draws)
+    # Below 0.1 the other threshold has the larger mean.
+    assert (interval.low, interval.high) == pytest.approx((0.1, 0.975))
+    assert (interval.value, interval.n, index) == (0.5, 2, 0)
+
+
+def test_of_yes_and_no_the_limits_are_binomial():
+    values = [float(i % 3 > 0) for i in range(30)]
+    limits = stats.binom.ppf([0.025, 0.975], 30, 2 / 3) / 30
+    interval = mean_interval(values)
+    assert (interval.low, interval.high) == pytest.approx(limits)
+    assert interval == mean_interval(values)  # the seed is fixed
+
+
+def test_results_say_how_intervals_were_made():
+    assert Interval(0.5, 0.25, 0.75, 3).to_dict() == {
+        "value": 0.5,
+        "low": 0.25,
+        "high": 0.75,
+        "n": 3,
+    }
+    assert describe("patient") == {
+        "method": "percentile bootstrap",
+        "unit": "patient",
+        "confidence": 0.95,
+        "resamples": 2000,
+        "seed": 0,
+    }

@@ -59,12 +59,37 @@ def test_per_image_pooled_and_per_patient_by_hand():
     assert found.per_image["recall"].n == 2  # patients
     # 3 hits of 8 marked and 7 true pixels.
     assert found.pooled["dice"].value == pytest.approx(2 * 3 / 15)
+    assert found.pooled["iou"].value == pytest.approx(3 / 12)
     assert found.pooled["precision"].value == pytest.approx(3 / 8)
     assert found.pooled["recall"].value == pytest.approx(3 / 7)
     # a: 2 hits of 4 and 6; b: 1 of 3 and 1; c: 0 of 1 and 0; d has nothing to say.
     assert found.per_patient["dice"].value == pytest.approx((4 / 10 + 1 / 2 + 0) / 3)
     assert found.per_patient["dice"].n == 3
+    assert found.per_patient["iou"].value == pytest.approx((2 / 8 + 1 / 3 + 0) / 3)
+    assert found.per_patient["precision"].value == pytest.approx((2 / 4 + 1 / 3 + 0) / 3)
     assert found.per_patient["recall"].value == pytest.approx((2 / 6 + 1) / 2)
+
+
+def test_images_without_truth_or_result_are_counted_apart():
+    overlap = Overlap()
+    pairs = [((0,), (0,)), ((0,), (1,)), ((), (0,)), ((), (1,)), ((), (2,)), ((0,), ()), ((), ())]
+    for predicted, truth in pairs:
+        overlap.update(mask(*predicted), mask(*truth), patient="a")
+    counts = overlap.compute().counts
+    assert (counts["empty_truth"], counts["empty_result"], counts["both_empty"]) == (2, 4, 1)
+
+
+def test_counts_of_one_image_come_back_and_are_written():
+    one = Overlap().update(mask(0, 1, 2, 3), mask(2, 3, 4), patient="a")
+    assert one == PixelCounts(hits=2, marked=4, truth=3)
+    assert one.to_dict() == {
+        "truth_pixels": 3,
+        "marked_pixels": 4,
+        "dice": pytest.approx(4 / 7),
+        "iou": pytest.approx(2 / 5),
+        "precision": pytest.approx(2 / 4),
+        "recall": pytest.approx(2 / 3),
+    }
 
 
 def test_intervals_draw_patients_not_images():

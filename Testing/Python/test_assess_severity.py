@@ -66,6 +66,10 @@ def test_slices_are_added_up_by_patient():
     ratios = areas.compute().ratios["ground-glass opacity"]
     assert ratios["truth"] == {"mild": [30 / 150], "moderate": [], "severe": []}
     assert ratios["result"]["mild"] == [15 / 150]
+    nothing = slice_with(0, 0, 0)  # above the lungs
+    areas.update(nothing, nothing, nothing, **update)
+    areas.update(nothing, nothing, nothing, severity="severe", patient="without lung")
+    assert areas.compute().ratios["ground-glass opacity"] == ratios
     with pytest.raises(ValueError, match="a is mild and severe"):
         areas.update(whole, whole, whole, severity="severe", patient="a")
     with pytest.raises(ValueError, match="none of mild"):

@@ -35,6 +35,8 @@ def test_kruskal_wallis_by_hand():
     assert found.statistic == pytest.approx(7.2)
     assert found.p == pytest.approx(math.exp(-3.6))  # two degrees of freedom
     assert found.n == 9
+    # With two values H is (n - 1) times the share of variance between groups: 5 * (2/3) / (4/3).
+    assert kruskal_wallis({"a": [0, 0, 1], "b": [1, 1, 1]}).statistic == pytest.approx(2.5)
 
 
 def test_spearman_by_hand():
@@ -43,6 +45,11 @@ def test_spearman_by_hand():
     assert found.statistic == pytest.approx(1 - 6 * 2 / (4 * 15))
     assert spearman({"a": [3.0, 3.5], "b": [1.0, 2.0]}).statistic < 0
     assert spearman({"a": [1.0, 1.0], "b": [2.0, 2.0]}).statistic == pytest.approx(1)
+    three = spearman({"a": [1.0], "b": [3.0], "c": [2.0]})
+    assert (three.statistic, three.n) == (pytest.approx(0.5), 3)
+    two = spearman({"a": [1.0], "b": [2.0]})
+    assert (two.statistic, two.p, two.n) == (None, None, 2)
+    assert "fewer than three values" in two.note
 
 
 @pytest.mark.parametrize(
@@ -68,7 +75,11 @@ def test_friedman_is_the_printed_statistic():
     baseline = friedman_as_published(*decisions(450, 40, 77, 936))
     assert round(baseline.statistic, 3) == 1.463
     assert critical_value() == pytest.approx(3.841, abs=5e-4)
-    assert friedman_as_published([], []).statistic is None
+    # One degree of freedom: the statistic is a squared standard normal.
+    for found in (ours, baseline):
+        assert found.p == pytest.approx(2 * stats.norm.sf(math.sqrt(found.statistic)))
+    nothing = friedman_as_published([], [])
+    assert (nothing.statistic, nothing.p, nothing.n) == (None, None, 0)
 
 
 def test_mcnemar_by_hand():
@@ -78,6 +89,8 @@ def test_mcnemar_by_hand():
     assert found.statistic == 1
     assert "1 found by mistake, 5 missed" in found.note
     assert mcnemar_exact(*decisions(4, 0, 0, 20)).p == 1
+    # b = c: the errors balance, and nothing is left to doubt.
+    assert mcnemar_exact(*decisions(4, 3, 3, 20)).p == pytest.approx(1)
     with pytest.raises(ValueError, match="2 predictions for 1 truths"):
         mcnemar_exact([True, False], [True])
 
@@ -88,7 +101,8 @@ def test_not_significant_is_not_accurate():
     assert found["friedman_as_published"]["statistic"] == 0
     assert found["mcnemar_exact"]["p"] == 1
     assert found["reading"] == NOT_ACCURATE
-    assert found["critical_value_as_printed"] > 15 * found["critical_value"]
+    assert found["critical_value_as_printed"] == 59.97
+    assert found["critical_value"] == pytest.approx(1.959964**2)
 
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)

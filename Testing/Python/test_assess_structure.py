@@ -35,6 +35,13 @@ CASES = {f"random {seed}": random_case(seed) for seed in range(6)} | {
     "both empty": (np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, bool)),
     "perfect": (to_grey(blob(3, 9, 4, 11).astype(float)), blob(3, 9, 4, 11)),
     "opposite": (to_grey(1.0 - blob(3, 9, 4, 11)), blob(3, 9, 4, 11)),
+    # Quadrants without any lesion, on both sides or on one.
+    "one pixel found": (to_grey(blob(4, 5, 7, 8).astype(float)), blob(4, 5, 7, 8)),
+    "two pixels, one found": (
+        to_grey(blob(4, 5, 7, 8).astype(float)),
+        blob(4, 5, 7, 8) | blob(14, 15, 20, 21),
+    ),
+    "found beside it": (to_grey(blob(12, 15, 16, 20).astype(float)), blob(4, 5, 7, 8)),
 }
 
 
@@ -77,6 +84,18 @@ def test_a_lesion_along_the_last_column_has_a_number():
     assert 0 < score_slice(NOISE / 255, truth).s_measure < 0.6
 
 
+def test_an_image_of_one_pixel_has_numbers():
+    pixel, nothing = np.ones((1, 1), bool), np.zeros((1, 1), bool)
+    found, missed = score_slice(np.ones((1, 1)), pixel), score_slice(np.zeros((1, 1)), pixel)
+    assert (found.s_measure, found.mean_e_measure) == (1, 1)
+    assert (missed.s_measure, missed.mae) == (0, 1)
+    # Marked at threshold 0 alone.
+    assert missed.e_measure_curve.tolist() == [0] * 255 + [1]
+    assert score_slice(np.zeros((1, 1)), nothing).e_measure_curve.tolist() == [1] * 255 + [0]
+    two = score_slice(np.array([[0.0, 1.0]]), np.array([[False, True]]))
+    assert (two.s_measure, two.mean_dice) == pytest.approx((1, (255 + 2 / 3) / 256))
+
+
 def test_empty_truth_scores_nothing_and_own_dice_is_not_defined():
     empty = np.zeros(SHAPE, bool)
     scores = score_slice(0.1 * NOISE / 255, empty)
@@ -87,4 +106,4 @@ def test_empty_truth_scores_nothing_and_own_dice_is_not_defined():
 
 
 def test_grey_keeps_one_half():
-    assert to_grey(np.array([0, 0.499, 0.5, 1, 1.2])).tolist() == [0, 127, 128, 255, 255]
+    assert to_grey(np.array([-0.5, 0, 0.499, 0.5, 1, 1.2])).tolist() == [0, 0, 127, 128, 255, 255]
