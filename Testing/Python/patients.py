@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from CovidLesionSegLogic.ct import CTVolume
 from CovidLesionSegLogic.phantom import make_phantom
@@ -149,11 +150,18 @@ def with_leads(patient: Patient, side: int) -> Patient:
 
 
 def filled(patient: Patient, sides: tuple[int, ...], hu: int = FLUID) -> Patient:
-    """Lungs full of fluid, or white as a whole; only those that hold air are left as known."""
+    """Lungs full of fluid, or white as a whole; only those that hold air are left as known.
+
+    The border, half air in thick slices, and bowel gas next to it, are filled too.
+    """
     gone = np.isin(patient.lungs, sides)
+    near = ndimage.binary_dilation(gone, np.ones((3, 3, 3)), iterations=2)
+    gone |= near & (patient.lungs == 0) & (patient.ct.array < -150)
     noise = np.random.default_rng(0).normal(0.0, 12.0, patient.ct.shape)
     array = np.where(gone, np.rint(hu + noise), patient.ct.array).astype(np.int16)
-    return patient.changed(array, np.where(gone, 0, patient.lungs).astype(np.uint8))
+    return patient.changed(
+        array, np.where(np.isin(patient.lungs, sides), 0, patient.lungs).astype(np.uint8)
+    )
 
 
 def with_pneumothorax(patient: Patient, side: int) -> Patient:
