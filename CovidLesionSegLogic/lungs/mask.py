@@ -8,17 +8,20 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from CovidLesionSegLogic.lungs.classical import air_filled_lungs, fill_small_holes
-from CovidLesionSegLogic.lungs.sides import LEFT, RIGHT, WORKING_SPACING_MM, split_sides
+from CovidLesionSegLogic.lungs.pieces import drop_other_pieces
+from CovidLesionSegLogic.lungs.sides import LEFT, RIGHT, split_sides
 from CovidLesionSegLogic.lungs.slices import bounding_box, count_labels
 
 THRESHOLD = 0.5
 MINIMUM_LUNG_ML = 100.0
 """Both lungs together; below this there is no chest in the picture."""
-PIECE_SHARE = 0.02
-"""Pieces of a lung below this share of its largest piece are debris."""
+SMALL_CHEST_SHARE = 0.15
+"""Of the body in one slice: so much lung is a chest, however small (a newborn, a thin slab)."""
+TISSUE_HU = -300
+ALMOST_NONE, FAR_LESS = 0.05, 0.6
+"""Share of the other lung's volume below which the smaller one is remarked upon."""
 LARGEST_HOLE_MM2 = 600.0
 
 
@@ -51,6 +54,8 @@ def lungs_from_predictions(
     predictions: Iterable[SlicePrediction],
     shape: tuple[int, int, int],
     spacing: tuple[float, float, float],
+    *,
+    hu: NDArray[Any] | None = None,
 ) -> LungMask:
     """Assemble the lung network's slices and clean them up in three dimensions.
 
@@ -62,11 +67,14 @@ def lungs_from_predictions(
         (z, y, x) of the canonical grid.
     spacing
         (i, j, k), mm.
+    hu
+        (z, y, x), HU: what holds gas and no tissue (bowel, open air) is then no lung.
 
     Returns
     -------
     LungMask
-        Empty when there is less than 100 mL of lung.
+        Empty when there is less than 100 mL of lung, unless (as ``hu`` shows) that is much for so
+        small a body or so few slices.
     """
     labels = np.zeros(shape, np.uint8)
     for one in predictions:
@@ -74,9 +82,9 @@ def lungs_from_predictions(
         lung = np.maximum(right, left) >= THRESHOLD
         side = np.where(left > right, np.uint8(LEFT), np.uint8(RIGHT))
         labels[(one.index, *one.box.slices)] = side * lung
-    _drop_debris(labels, spacing)
+    notes = drop_other_pieces(labels, spacing, hu)
     _fill_holes(labels, spacing)
-    return _checked(labels, spacing, "network")
+    return _checked(labels, spacing, "network", *notes, hu=hu)
 
 
 def lungs_from_density(hu: NDArray[Any], spacing: tuple[float, float, float]) -> LungMask:
@@ -91,18 +99,26 @@ def _checked(
     spacing: tuple[float, float, float],
     method: str,
     *warnings: str,
+    hu: NDArray[Any] | None = None,
 ) -> LungMask:
     voxel_ml = float(np.prod(spacing)) / 1000
     counts = count_labels(labels)[[RIGHT, LEFT]] * voxel_ml
-    if counts.sum() < MINIMUM_LUNG_ML:
+    if counts.sum() < MINIMUM_LUNG_ML and not _fills_a_chest(labels, hu):
         return LungMask(np.zeros_like(labels), method)
     notes = list(warnings)
     small, large = sorted(counts.tolist())
-    if small < 0.05 * large:
-        side = "right" if counts[0] < counts[1] else "left"
+    side, other = ("right", "left") if counts[0] < counts[1] else ("left", "right")
+    against = f"{small:.0f} mL against {large:.0f} mL"
+    if small < ALMOST_NONE * large:
         notes.append(
-            f"Almost no {side} lung was found ({small:.0f} mL against {large:.0f} mL); check the "
-            "lung mask, or give your own with --lungs."
+            f"Almost no {side} lung was found ({against}); check the lung mask, or give your own "
+            "with --lungs."
+        )
+    elif small < FAR_LESS * large:
+        notes.append(
+            f"Far less {side} than {other} lung was found ({against}): fluid, collapse or "
+            "consolidation may be missing from it; check the lung mask, or give your own with "
+            "--lungs."
         )
     cut = [name for k, name in ((0, "first"), (-1, "last")) if _cut_at(labels[k], spacing)]
     if cut:
@@ -113,31 +129,19 @@ def _checked(
     return LungMask(labels, method, tuple(notes))
 
 
+def _fills_a_chest(labels: NDArray[np.uint8], hu: NDArray[Any] | None) -> bool:
+    """Whether lungs take a notable part of the body in some slice."""
+    if hu is None:
+        return False
+    k = int(np.argmax([np.count_nonzero(plane) for plane in labels]))
+    lung = labels[k] != 0
+    body = np.count_nonzero(lung | (hu[k] > TISSUE_HU))
+    return bool(np.count_nonzero(lung) > SMALL_CHEST_SHARE * body)
+
+
 def _cut_at(plane: NDArray[np.uint8], spacing: tuple[float, float, float]) -> bool:
     """Whether so much lung (over 10 cm2) lies in an end slice that more must follow."""
     return bool(np.count_nonzero(plane) * spacing[0] * spacing[1] > 1000.0)
-
-
-def _drop_debris(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> None:
-    """Keep each lung's largest piece and others of notable size, in place.
-
-    Pieces are found on a coarse copy: connectivity needs no fine grid, memory does not allow it.
-    """
-    nz, ny, nx = (max(1, round(WORKING_SPACING_MM / s)) for s in reversed(spacing))
-    coarse = labels[::nz, ::ny, ::nx]
-    keep = np.zeros(coarse.shape, bool)
-    for side in (RIGHT, LEFT):
-        pieces, count = ndimage.label(coarse == side)
-        if count:
-            sizes = np.bincount(pieces.ravel())
-            sizes[0] = 0
-            keep |= (sizes >= max(2, PIECE_SHARE * sizes.max()))[pieces]
-    # A coarse voxel stands for its neighbourhood; grow by one so that no border is lost.
-    keep = ndimage.binary_dilation(keep, np.ones((3, 3, 3), bool))
-    for k, plane in enumerate(labels):
-        near = keep[min(k // nz, len(keep) - 1)]
-        fine = near.repeat(ny, 0).repeat(nx, 1)[: plane.shape[0], : plane.shape[1]]
-        plane *= fine
 
 
 def _fill_holes(labels: NDArray[np.uint8], spacing: tuple[float, float, float]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from CovidLesionSegLogic.ct import read_labels
 from CovidLesionSegLogic.ct.orient import Reorientation
 from CovidLesionSegLogic.ct.volume import CTVolume
 from CovidLesionSegLogic.engine import (
+    Box,
     Cancel,
     Progress,
     SlicePrediction,
@@ -26,6 +27,7 @@ from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.lungs import (
     LEFT,
     RIGHT,
+    body_window,
     count_labels,
     lungs_from_density,
     lungs_from_predictions,
@@ -157,6 +159,7 @@ def _found(
     predict = functools.partial(
         _predictions,
         canonical.array,
+        body_window(canonical.array, canonical.spacing),
         network,
         card,
         device=device,
@@ -165,17 +168,26 @@ def _found(
         notice=notice,
     )
     predictions = search_lungs(count, canonical.spacing[2], predict, progress, STAGE)
-    found = lungs_from_predictions(predictions, canonical.shape, canonical.spacing)
+    found = lungs_from_predictions(
+        predictions, canonical.shape, canonical.spacing, hu=canonical.array
+    )
     kept.keep(FoundLungs(found.array, found.method, found.warnings))
     return LungStage(found.array, found.method, card, found.warnings)
 
 
 def _predictions(
     array: NDArray[Any],
+    frame: tuple[slice, slice],
     network: SegmentationNetwork,
     card: ModelCard,
     slices: Sequence[int],
     progress: Progress,
     **options: Any,
 ) -> Iterator[SlicePrediction]:
-    return predict_slices(array, None, network, card, slices=slices, progress=progress, **options)
+    """Of whole slices, as the frame shows them to the network."""
+    part = array[:, frame[0], frame[1]]
+    box = Box(frame[0].start, frame[0].stop, frame[1].start, frame[1].stop)
+    for one in predict_slices(
+        part, None, network, card, slices=slices, progress=progress, **options
+    ):
+        yield replace(one, box=box)

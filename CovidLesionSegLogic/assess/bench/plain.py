@@ -54,6 +54,7 @@ def plain_loop(
         _predictions(canonical, frames, lung_network, lung_card, device),
         canonical.shape,
         canonical.spacing,
+        hu=canonical.array,
     ).array
     begin("segment")
     labels = np.zeros(canonical.shape, np.uint8)
