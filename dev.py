@@ -37,6 +37,7 @@ VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 10))  # in order of preference
 DEMO = frozenset({"torch", "slicer", "report", "fast"})
 EVERYTHING = DEMO | {"test"}
 FREE_GB_NEEDED = 4.0
+MOST_TESTERS = 4
 CANCELLED = 130
 
 # Shared libraries that no wheel carries, asked for by the import of the right-hand module.
@@ -446,6 +447,11 @@ def lint() -> int:
     return worst
 
 
+def all_tests(cores: int) -> list[str]:
+    """Options of pytest for everything: some files at a time (each takes 1 to 3 GB), measured."""
+    return ["-n", str(min(cores, MOST_TESTERS)), "--dist", "loadfile", "--cov", "--cov-report="]
+
+
 def command_test(options: Sequence[str]) -> int:
     """Lint, all tests, and how much of the package they ran; with options only those tests.
 
@@ -458,7 +464,7 @@ def command_test(options: Sequence[str]) -> int:
     status = 0
     for part in (
         lint,
-        lambda: run([python, "-m", "pytest", "--cov", "--cov-report="], cwd=ROOT),
+        lambda: run([python, "-m", "pytest", *all_tests(os.cpu_count() or 1)], cwd=ROOT),
         lambda: run([python, "Testing/coverage_by_room.py"], cwd=ROOT),
     ):
         one = part()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 # Before numpy and torch are imported: a test machine has few cores, and no screen.
+_SHARED = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, str(min(2, os.cpu_count() or 1)))
+    os.environ.setdefault(_name, str(max(1, min(2, (os.cpu_count() or 1) // _SHARED))))
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
