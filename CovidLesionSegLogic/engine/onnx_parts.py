@@ -15,6 +15,7 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
+from CovidLesionSegLogic.engine.onnx_silent import onnx_runtime
 from CovidLesionSegLogic.engine.parts import ONNX, TORCH, TorchParts, weights_of
 
 if TYPE_CHECKING:
@@ -95,8 +96,7 @@ class OnnxParts:
             return None
 
     def _new_session(self, part: str, inputs: tuple[Tensor, ...]) -> InferenceSession:
-        import onnxruntime
-
+        onnxruntime = onnx_runtime()
         network = self._network()
         assert network is not None
         _share_memory()
@@ -106,9 +106,10 @@ class OnnxParts:
         # Threads that wait for work by spinning would take the cores from PyTorch's.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(
+        session: InferenceSession = onnxruntime.InferenceSession(
             _exported(network, part, inputs), options, providers=["CPUExecutionProvider"]
         )
+        return session
 
 
 def _left(part: str) -> bool:
@@ -118,8 +119,7 @@ def _left(part: str) -> bool:
 @functools.cache
 def _share_memory() -> None:
     """One pool of memory for all sessions of this process, which run one after the other."""
-    import onnxruntime as ort
-
+    ort = onnx_runtime()
     place = ort.OrtMemoryInfo(
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
     )

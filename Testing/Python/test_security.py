@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -437,6 +438,63 @@ def test_a_segmentation_and_the_worker_listen_at_no_address(line: Line) -> None:
         requests.write('{"do": "exit"}\n')
     assert run.wait().code == 0
     assert not root.exists()
+
+
+ASKED = """
+import os, sys, time
+import torch
+from CovidLesionSegLogic.engine.onnx_parts import OnnxParts
+
+class Half(torch.nn.Module):
+    def half(self, x):
+        return x / 2
+
+    def forward(self, x):
+        return self.half(x)
+
+network = Half()
+parts = OnnxParts(network)
+print(parts("half", torch.ones(1, 1, 4, 4))[0].sum().item(), parts.engine)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+def run_by_onnx_runtime(home: Path, repository: Path, seconds: float, *before: str) -> str:
+    """Compute something by ONNX Runtime in a process that looks like no test; what it printed."""
+    pytest.importorskip("onnxruntime")
+    script = home / "ask.py"
+    script.write_text(ASKED)
+    environment = {"HOME": str(home), "PYTHONPATH": str(repository), "PATH": os.environ["PATH"]}
+    command = [*before, sys.executable, str(script), str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_onnx_runtime_notes_no_identifier_of_the_machine(tmp_path: Path, repository: Path) -> None:
+    assert run_by_onnx_runtime(tmp_path, repository, 0) == "8.0 onnxruntime"
+    assert [path for path in tmp_path.rglob("*") if "Microsoft" in path.parts] == []
+
+
+@pytest.mark.slow
+def test_onnx_runtime_asks_no_server(tmp_path: Path, repository: Path) -> None:
+    """Its own threads would, some ten seconds after it was imported."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed (Testing/debian-packages.txt)")
+    seen = tmp_path / "calls"
+    traced = [strace, "-f", "-qq", "-e", "trace=connect,sendto", "-o", str(seen)]
+    if subprocess.run([*traced, "true"], capture_output=True).returncode != 0:
+        pytest.skip("strace may not look at processes here")
+    assert run_by_onnx_runtime(tmp_path, repository, 14, *traced) == "8.0 onnxruntime"
+    assert "AF_INET" not in seen.read_text()
+
+
+def test_onnx_runtime_comes_in_by_one_door(repository: Path) -> None:
+    wanted = re.compile(r"^[^#\n]*\bimport onnxruntime|^from onnxruntime", re.MULTILINE)
+    package = (repository / "CovidLesionSegLogic").rglob("*.py")
+    importing = [path.name for path in package if wanted.search(path.read_text("utf-8"))]
+    assert importing == ["onnx_silent.py"]
 
 
 SECRET = "s3cret-Zyzzyva"
