@@ -39,6 +39,12 @@ EVERYTHING = DEMO | {"test"}
 FREE_GB_NEEDED = 4.0
 MOST_TESTERS = 4
 CANCELLED = 130
+OLDEST_PIP = (22, 2)  # whose --report names what was installed
+WRONG_FILES = (
+    "{}: not what hashes.txt states, so the source of packages gave other files than this project "
+    "was tested with. Nothing of them was run; check where pip takes packages from, then run this "
+    "again."
+)
 
 # Shared libraries that no wheel carries, asked for by the import of the right-hand module.
 SYSTEM_LIBRARIES = {
@@ -178,7 +184,10 @@ def compare_hashes(report: dict[str, Any], known: dict[str, str]) -> tuple[list[
         if archive is None:  # the project itself
             continue
         name = unquote(item["download_info"]["url"].rpartition("/")[2])
-        digest = archive.get("hashes", {}).get("sha256", "")
+        # pip 22.2 and 22.3 state it as "sha256=..." only
+        digest = (
+            archive.get("hashes", {}).get("sha256") or archive.get("hash", "").partition("=")[2]
+        )
         if name not in known:
             unknown.append(name)
         elif known[name] != digest:
@@ -191,11 +200,7 @@ def check_hashes(report: Path) -> None:
     found = json.loads(report.read_text(encoding="utf-8"))
     wrong, unknown = compare_hashes(found, known_hashes(ROOT))
     if wrong:
-        raise SetupError(
-            f"{', '.join(wrong)}: not what hashes.txt states, so the source of packages gave other "
-            "files than this project was tested with. Nothing of them was run; check where pip "
-            "takes packages from, then run this again."
-        )
+        raise SetupError(WRONG_FILES.format(", ".join(wrong)))
     if unknown:
         say(f"not in hashes.txt, so taken on trust: {', '.join(unknown)}")
 
@@ -350,6 +355,35 @@ def make_venv() -> None:
         raise SetupError(ADVICE[diagnose(done.stdout + done.stderr)])
 
 
+def renew_pip() -> None:
+    """Replace a pip that cannot name what it installs, such as that of Ubuntu 22.04."""
+    pip = [str(venv_python(VENV)), "-m", "pip", "--disable-pip-version-check"]
+    answer = subprocess.run([*pip, "--version"], capture_output=True, text=True)
+    words = answer.stdout.split()  # "pip 22.0.2 from ..."
+    numbers = words[1].split(".")[:2] if len(words) > 1 else []
+    if tuple(int(number) for number in numbers if number.isdigit()) >= OLDEST_PIP:
+        return
+    version = pinned(ROOT, "pip")
+    say(f"installing pip {version} (the one of this Python is too old)")
+    with tempfile.TemporaryDirectory() as folder:
+        only = ["--no-deps", "--only-binary", ":all:"]
+        _ended(run_pip([*pip, "download", *only, "-d", folder, f"pip=={version}"]))
+        (wheel,) = Path(folder).glob("*.whl")
+        if hashlib.sha256(wheel.read_bytes()).hexdigest() != known_hashes(ROOT).get(wheel.name):
+            raise SetupError(WRONG_FILES.format(wheel.name))
+        _ended(run_pip([*pip, "install", "--no-index", "--no-deps", str(wheel)]))
+
+
+def _ended(answer: tuple[int, str]) -> None:
+    """Raise KeyboardInterrupt or SetupError where pip did not succeed."""
+    status, errors = answer
+    if status == CANCELLED:
+        raise KeyboardInterrupt
+    if status:
+        sys.stderr.write(errors)
+        raise SetupError(ADVICE[diagnose(errors)])
+
+
 def install_torch() -> None:
     """Install torch by itself first, as a CPU build where that saves gigabytes."""
     version = pinned(ROOT, "torch")
@@ -422,6 +456,7 @@ def ensure(wanted: frozenset[str]) -> None:
         todo |= wanted
     (VENV / STAMP).unlink(missing_ok=True)
     (VENV / MARKER).touch()
+    renew_pip()
     install_torch()
     say(f"installing the project with: {', '.join(sorted(todo))} (1 GB; with CUDA 4 GB)")
     _pip("-e", project_requirement(ROOT, todo))

@@ -44,16 +44,16 @@ def data_file(path: Path, name: str) -> Path:
     InputError
         It is not there, or no regular file: a device or pipe never ends.
     """
-    if "%" in name or name.upper().startswith("LIST"):
+    data = path.parent / name
+    try:
+        present = data.is_file()
+    except (OSError, ValueError):  # no right to look, a name too long or with a zero byte
+        present = False
+    if not present and ("%" in name or re.match(r"LIST\b", name)):
         raise InputError(
             f"{path} spreads its voxels over several files: save the CT as a single one, such as "
             ".nrrd or .mha."
         )
-    data = path.parent / name
-    try:
-        present = data.is_file()
-    except OSError:  # no right to look, a name too long
-        present = False
     if not present:
         raise InputError(
             f"{path} cannot be read, its data file {name} is missing: copy both files together."

@@ -129,8 +129,8 @@ def _affine(path: Path, fields: Fields) -> tuple[NDArray[np.float64], bool]:
     """Index to LPS mm, and whether the file says how its axes lie in the patient."""
     count = len(whole_numbers(fields["dimsize"]))
     spacing = _first(fields, "elementspacing", "elementsize")
-    if len(spacing) != count or not positive(spacing[:3]):
-        raise no_voxel_size(path)
+    if len(spacing) != count or not positive([abs(value) for value in spacing[:3]]):
+        raise no_voxel_size(path)  # a negative one turns its axis round, as ITK reads it
     rows = _first(fields, "transformmatrix", "orientation", "rotation")
     origin = _first(fields, "offset", "origin", "position") or [0.0] * count
     if len(rows) not in (0, count * count) or len(origin) != count:

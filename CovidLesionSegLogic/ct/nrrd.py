@@ -59,6 +59,10 @@ _TO_LPS = {
 SPACES = {name + time: to for name, to in _TO_LPS.items() for time in ("", "-time", "t")}
 PLACES = ("domain", "space", "time", "???", "none")
 """Kinds of axes along which the values lie in space, or that are not said to be any other."""
+_SPELLINGS = {name.replace(" ", ""): name for name in (
+    "axis mins", "byte skip", "data file", "line skip", "space directions", "space origin",
+)} | {"centerings": "centers"}  # fmt: skip
+"""Of field names, as teem takes them."""
 _VECTOR = re.compile(r"\(([^()]*)\)|none", re.IGNORECASE)
 
 Fields = dict[str, str]
@@ -79,10 +83,10 @@ def read_nrrd(path: Path) -> StoredImage:
     try:
         with path.open("rb") as stream:
             fields = read_fields(stream)
-            sizes, vectors = _axes(path, fields)
-            shape = three_sizes(sizes, path)
-            affine, warnings = _affine(path, fields, vectors)
-            name = fields.get("data file", fields.get("datafile"))
+            sizes, axes, vectors = _axes(path, fields)
+            shape = three_sizes([sizes[axis] for axis in axes], path)
+            affine, warnings = _affine(path, fields, axes[:3], vectors)
+            name = fields.get("data file")
             if name is None:
                 array = _voxels(path, fields, shape, stream, path)
             else:
@@ -97,7 +101,7 @@ def read_nrrd(path: Path) -> StoredImage:
 
 
 def read_fields(stream: BinaryIO) -> Fields:
-    """By name in small letters, to the empty line; without keys of the writer's own (":=")."""
+    """By teem's name, to the empty line; without keys of the writer's own (":=")."""
     fields: Fields = {}
     left = MOST_BYTES
     while left > 0 and (line := stream.readline(left)).strip(b"\r\n"):
@@ -106,6 +110,7 @@ def read_fields(stream: BinaryIO) -> Fields:
         name = name.strip().lower()
         if not found or value.startswith("=") or name.startswith("#"):
             continue
+        name = _SPELLINGS.get(name, name)
         if name in fields:
             raise ValueError(f"it states '{name[:40]}' twice")
         fields[name] = value.strip()
@@ -114,8 +119,8 @@ def read_fields(stream: BinaryIO) -> Fields:
     return fields
 
 
-def _axes(path: Path, fields: Fields) -> tuple[list[int], list[Vector]]:
-    """Sizes and space directions of the axes of the space; the latter empty where not stated."""
+def _axes(path: Path, fields: Fields) -> tuple[list[int], list[int], list[Vector]]:
+    """Sizes, the axes that lie in space, and these axes' directions (empty where not stated)."""
     sizes = whole_numbers(fields.get("sizes", ""))
     if whole_numbers(fields.get("dimension", "")) != [len(sizes)] or min(sizes, default=0) < 1:
         raise ValueError("its dimension and sizes state no size")
@@ -126,26 +131,23 @@ def _axes(path: Path, fields: Fields) -> tuple[list[int], list[Vector]]:
     kinds = fields.get("kinds", "").lower().split()
     values = [
         (bool(vectors) and vectors[axis] is None)
-        or (
-            len(kinds) == len(sizes)
-            and kinds[axis] not in ("domain", "space", "time", "???", "none")
-        )
+        or (len(kinds) == len(sizes) and kinds[axis] not in PLACES)
         for axis in range(len(sizes))
     ]
     within = math.prod(size for size, value in zip(sizes, values, strict=True) if value)
     if within > 1 and not all(values):
         raise several_values(path, within)
     kept = [axis for axis, value in enumerate(values) if not value]
-    return [sizes[axis] for axis in kept], [vectors[axis] for axis in kept] if vectors else []
+    return sizes, kept, [vectors[axis] for axis in kept] if vectors else []
 
 
 def _affine(
-    path: Path, fields: Fields, vectors: list[Vector]
+    path: Path, fields: Fields, axes: list[int], vectors: list[Vector]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     affine = np.eye(4)
     space = fields.get("space", "")
     if not vectors:
-        affine[:3, :3], affine[:3, 3] = _without_space(path, fields)
+        affine[:3, :3], affine[:3, 3] = _without_space(path, fields, axes)
         return affine, (_unplaced(space),)
     if any(vector is None or len(vector) < 3 for vector in vectors[:3]):
         raise ValueError("its space directions do not fit its dimension")
@@ -166,18 +168,24 @@ def _unplaced(space: str) -> str:
     return no_orientation(f" in the patient (its space is '{space[:40]}')" if space else "")
 
 
-def _without_space(path: Path, fields: Fields) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Axes and origin of a file that has only the distances of its voxels, mm."""
-    spacings = real_numbers(fields.get("spacings", ""))[:3]
+def _without_space(
+    path: Path, fields: Fields, axes: list[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Directions and origin of a file that has only the distances of its voxels, mm."""
+    spacings = _of(axes, real_numbers(fields.get("spacings", "")))
     if len(spacings) < 3 or not positive(spacings):
         raise no_voxel_size(path)
-    least = real_numbers(fields.get("axis mins", fields.get("axismins", "")))[:3]
+    least = _of(axes, real_numbers(fields.get("axis mins", "")))
     if len(least) < 3 or not np.isfinite(least).all():
         return np.diag(spacings), np.zeros(3)
-    centres = (fields.get("centers") or fields.get("centerings") or "").lower().split()
+    centres = fields.get("centers", "").lower().split()
     # the least place of a cell is its edge
-    inward = [0.0 if centres[axis : axis + 1] == ["node"] else 0.5 for axis in range(3)]
+    inward = [0.0 if centres[axis : axis + 1] == ["node"] else 0.5 for axis in axes]
     return np.diag(spacings), np.array(least) + np.array(inward) * spacings
+
+
+def _of(axes: list[int], values: list[float]) -> list[float]:
+    return [values[axis] for axis in axes if axis < len(values)]
 
 
 def _voxels(
@@ -207,6 +215,11 @@ def _voxels(
         return read_text(stream, shape)
     if storage == "raw":
         return read_planes(stream, shape, dtype)
+    begin = stream.tell()
+    with gzip.GzipFile(fileobj=stream) as unpacked:
+        if skip == -1:  # counted first: what is skipped may be of any length
+            skip = _before(unpacked, math.prod(shape) * dtype.itemsize)
+            stream.seek(begin)
     with gzip.GzipFile(fileobj=stream) as unpacked:
         unpacked.read(skip)
         array = read_planes(unpacked, shape, dtype)  # type: ignore[arg-type]
@@ -214,10 +227,20 @@ def _voxels(
     return array
 
 
+def _before(unpacked: gzip.GzipFile, wanted: int) -> int:
+    """Bytes before the last ``wanted`` ones; ValueError where they are too many."""
+    there = 0
+    while there <= wanted + SPARE_BYTES and (part := unpacked.read(1 << 20)):
+        there += len(part)
+    if there > wanted + SPARE_BYTES:
+        raise ValueError("it skips more than any header needs")
+    return max(0, there - wanted)
+
+
 def _skip(fields: Fields, stream: BinaryIO) -> int:
     """Bytes to skip, -1 where the voxels lie at the end; the lines are skipped here."""
-    (lines,) = whole_numbers(fields.get("line skip", fields.get("lineskip", "0")))
-    (skip,) = whole_numbers(fields.get("byte skip", fields.get("byteskip", "0")))
+    (lines,) = whole_numbers(fields.get("line skip", "0"))
+    (skip,) = whole_numbers(fields.get("byte skip", "0"))
     if not 0 <= lines <= MOST_BYTES or not -1 <= skip <= SPARE_BYTES:
         raise ValueError("it skips more than any header needs")
     for _ in range(lines):

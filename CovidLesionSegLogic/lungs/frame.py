@@ -48,7 +48,8 @@ def body_window(hu: NDArray[Any], spacing: tuple[float, float, float]) -> tuple[
         if count:
             sizes = np.bincount(parts.ravel())
             sizes[0] = 0
-            body |= parts == sizes.argmax()
+            part = parts == sizes.argmax()
+            body |= part | _air_within(tissue, part, reach + 1)
     box = bounding_box(body)
     whole = slice(0, hu.shape[1]), slice(0, hu.shape[2])
     if box is None:
@@ -63,6 +64,21 @@ def body_window(hu: NDArray[Any], spacing: tuple[float, float, float]) -> tuple[
         for (start, end), mm, n in zip(ends, steps, hu.shape[1:], strict=True)
     )
     return rows, columns
+
+
+def _air_within(
+    tissue: NDArray[np.bool_], part: NDArray[np.bool_], reach: int
+) -> NDArray[np.bool_]:
+    """Enclosed air that touches the body's solid part: the wall around a lung may be thin itself.
+
+    The air within a table lies beneath the body and is none.
+    """
+    holes, count = ndimage.label(ndimage.binary_fill_holes(tissue) & ~tissue)
+    rows = np.flatnonzero(part.any(axis=1))
+    touching = np.unique(holes[ndimage.binary_dilation(part, iterations=reach)])
+    middles = ndimage.center_of_mass(holes > 0, holes, np.arange(1, count + 1))
+    kept = [n for n in touching if n and rows[0] <= middles[n - 1][0] <= rows[-1]]
+    return np.isin(holes, kept)
 
 
 def _around(middle: float, length: float, most: int) -> slice:

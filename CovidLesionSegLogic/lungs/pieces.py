@@ -13,9 +13,10 @@ from CovidLesionSegLogic.lungs.sides import LEFT, RIGHT, WORKING_SPACING_MM
 
 PIECE_SHARE = 0.02
 """Pieces of a lung below this share of its largest piece are debris."""
-GAS_HU = -970.0
-"""Half of a piece below it: gas without tissue. Not even in the worst emphysema is half of a lung
-so thin (below -950 HU it may be)."""
+GAS_HU, TISSUE_SHARE, TISSUE_HU = -970.0, 0.25, -940.0
+"""Half of a piece below the first, and less than this share of it above the last: gas without
+tissue. In the worst emphysema half of a lung may be as thin, on a scanner that reads low, but
+vessels and walls remain; and a lung beside a large pneumothorax must not be lost with its gas."""
 APART_MM = 50.0
 """From the foot of one piece to the head of the next; what lies farther away is no chest."""
 MAIN_SHARE = 0.25
@@ -25,22 +26,22 @@ GAS_WORTH_SAYING_ML = 20.0
 
 @dataclass(frozen=True)
 class _Piece:
-    """A connected part of one side: voxels, first and last slice, median HU (NaN: unknown)."""
+    """A connected part of one side: voxels, first and last slice, whether it is gas."""
 
     side: int
     number: int
     size: int
     first: int
     last: int
-    hu: float
-
-    @property
-    def gas(self) -> bool:
-        return self.hu < GAS_HU
+    gas: bool
 
     def apart(self, first: int, last: int) -> int:
-        """Slices between the piece and a range; 0 where they overlap."""
-        return max(self.first - last, first - self.last, 0)
+        """Slices between the piece and a range; 0 where they overlap or follow one another."""
+        return max(self.first - last - 1, first - self.last - 1, 0)
+
+    def beside(self, other: _Piece) -> bool:
+        """Whether they share slices."""
+        return self.first <= other.last and other.first <= self.last
 
 
 def drop_other_pieces(
@@ -89,12 +90,15 @@ def _pieces(side: int, numbered: NDArray[Any], density: NDArray[Any] | None) -> 
     for number, box in enumerate(found, start=1):
         if sizes[number] < 2:
             continue
-        hu = float("nan")
-        if density is not None:
-            hu = float(np.median(density[box][numbered[box] == number]))
+        gas = density is not None and _is_gas(density[box][numbered[box] == number])
         z = box[0]
-        pieces.append(_Piece(side, number, int(sizes[number]), z.start, z.stop - 1, hu))
+        pieces.append(_Piece(side, number, int(sizes[number]), z.start, z.stop - 1, gas))
     return pieces
+
+
+def _is_gas(hu: NDArray[Any]) -> bool:
+    middle, upper = np.quantile(hu, (0.5, 1 - TISSUE_SHARE))
+    return bool(middle < GAS_HU and upper < TISSUE_HU)
 
 
 def _lungs(pieces: list[_Piece], step_mm: float) -> list[_Piece]:
@@ -125,7 +129,7 @@ def _clear_beyond(
 
 
 def _notices(gas: list[_Piece], kept: list[_Piece], voxel_ml: float) -> tuple[str, ...]:
-    beside = [p for p in gas if any(p.apart(k.first, k.last) == 0 for k in kept)]
+    beside = [p for p in gas if any(map(p.beside, kept))]
     ml = sum(p.size for p in beside) * voxel_ml
     if ml < GAS_WORTH_SAYING_ML:
         return ()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+PATIENCE = 30.0
+"""Seconds to wait for a folder: others hold it while they rename some files."""
 
 
 @contextlib.contextmanager
@@ -38,9 +42,10 @@ def claim(folder: Path) -> Iterator[bool]:
 def hold(folder: Path, *, wait: bool = True) -> Iterator[bool]:
     """Lock an existing folder itself, without a file in it; yield whether that was possible.
 
-    It is not where another process holds the lock (unless ``wait``: then its end is waited for),
-    where the folder cannot be read, and where the system cannot lock folders: on Windows, and on
-    some network drives.
+    It is not where another process holds the lock (unless ``wait``: then half a minute is waited
+    for it, no longer, as it may be held for us, by ``flock FOLDER covid-lesion-seg ...``), where
+    the folder cannot be read, and where the system cannot lock folders: on Windows, and on some
+    network drives.
     """
     if os.name == "nt":
         yield False
@@ -51,15 +56,20 @@ def hold(folder: Path, *, wait: bool = True) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _lock_folder(handle, wait)
+        mine = _lock_folder(handle, PATIENCE if wait else 0.0)
+        try:
+            yield mine
+        finally:
+            if mine:
+                _unlock(handle)  # a child that was forked meanwhile keeps its copy open
     finally:
-        os.close(handle)  # which unlocks it
+        os.close(handle)
 
 
 if os.name == "nt":
     import msvcrt
 
-    def _lock_folder(handle: int, wait: bool) -> bool:
+    def _lock_folder(handle: int, patience: float) -> bool:
         raise NotImplementedError
 
     def _lock(handle: int) -> bool:
@@ -83,12 +93,19 @@ else:
             return False
         return True
 
-    def _lock_folder(handle: int, wait: bool) -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:  # held by another, or the file system knows no locks
-            return False
-        return True
+    def _lock_folder(handle: int, patience: float) -> bool:
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    return False
+                time.sleep(0.02)
+            except OSError:  # the file system knows no locks
+                return False
+            else:
+                return True
 
     def _unlock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_UN)

@@ -15,7 +15,7 @@ from pathlib import Path
 from CovidLesionSegLogic.ct.itk import itk_name
 from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.outputs.claim import hold
-from CovidLesionSegLogic.outputs.moves import PREFIX, move_all, settle
+from CovidLesionSegLogic.outputs.moves import PREFIX, move_all, settle, sign
 
 _FULL = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 _FULL_BYTES = 1_000_000
@@ -114,6 +114,7 @@ def staged_folder(folder: str | Path, outdated: Outdated = frozenset) -> Iterato
                     stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder))
                 )
                 stack.enter_context(hold(work))  # as long as this process lives, it is in use
+                sign(work)
             fresh = work / "new"
             fresh.mkdir()
             yield fresh

@@ -10,14 +10,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shutil
+import time
 from collections.abc import Collection
 from pathlib import Path
 
 from CovidLesionSegLogic.outputs.claim import hold
 
 PREFIX = ".partial-"
-_GOING = "going.json"
+_GOING, _HOST = "going.json", "host"
+LONGEST_RUN_S = 86_400.0
+"""A hidden folder that another machine has left alone for so long is no run's any more."""
+
+
+def sign(work: Path) -> None:
+    """Note in a run's hidden folder whose it is: many network drives lock within a machine only."""
+    (work / _HOST).write_text(platform.node(), encoding="utf-8", errors="backslashreplace")
 
 
 def move_all(fresh: Path, folder: Path, work: Path, outdated: Collection[str]) -> None:
@@ -49,15 +58,31 @@ def move_all(fresh: Path, folder: Path, work: Path, outdated: Collection[str]) -
             os.replace(replaced / name, folder / name)
         os.replace(moving, fresh)
         raise
+    with contextlib.suppress(OSError):
+        moving.rmdir()  # done: what is left of the run has no say any more in what shall go
 
 
 def settle(folder: Path) -> None:
     """Put right what killed runs have left in ``folder``, which nobody else may use meanwhile."""
     for work in sorted(folder.glob(f"{PREFIX}*")):
         with contextlib.suppress(OSError), hold(work, wait=False) as dead:
-            if dead:
+            if dead and _is_left(work):
                 _finish(work, folder)
                 shutil.rmtree(work, ignore_errors=True)
+
+
+def _is_left(work: Path) -> bool:
+    """Whether no run can be at work in a hidden folder, however far its lock reaches."""
+    if (work / "moving").is_dir():  # moves take no time: to be finished now or by nobody
+        return True
+    try:
+        here = platform.node().encode(errors="backslashreplace")
+        if (work / _HOST).read_bytes() == here:
+            return True
+    except FileNotFoundError:
+        pass
+    changed = max(path.lstat().st_mtime for path in (work, *work.iterdir()))
+    return time.time() - changed > LONGEST_RUN_S
 
 
 def _finish(work: Path, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -130,6 +131,7 @@ def ensure_offline(
             "is_healthy",
             lambda v: dev.venv_python(v).exists() and not (v / dev.MARKER).exists(),
         )
+        monkeypatch.setattr(dev, "renew_pip", lambda: None)
         monkeypatch.setattr(dev, "install_torch", lambda: steps.append("torch"))
         monkeypatch.setattr(dev, "_pip", lambda *names: steps.append(names[-1].rpartition("[")[2]))
         monkeypatch.setattr(dev, "check_system_libraries", lambda extras: None)
@@ -329,6 +331,56 @@ def test_files_are_told_by_their_checksums(dev: ModuleType) -> None:
     assert dev.compare_hashes({"install": items}, known) == (
         ["zict-3-py3-none-any.whl"], ["new-1-py3-none-any.whl"]
     )  # fmt: skip
+
+
+def test_an_old_report_of_pip_states_the_checksum_in_another_way(dev: ModuleType) -> None:
+    """pip 22.3, with Python 3.11.0 to 3.11.3 and 3.10.10."""
+    info = {"url": "https://x/a-1-py3-none-any.whl", "archive_info": {"hash": "sha256=aa"}}
+    report = {"install": [{"download_info": info}]}
+    name = "a-1-py3-none-any.whl"
+    assert dev.compare_hashes(report, {name: "aa"}) == ([], [])
+    assert dev.compare_hashes(report, {name: "bb"}) == ([name], [])
+
+
+@pytest.mark.parametrize(
+    ("version", "wheel", "said"),
+    [
+        ("pip 22.0.2 from /x (python 3.10)", b"good", None),
+        ("pip 22.0.2 from /x (python 3.10)", b"bad", "^pip-9-py3-none-any.whl: not what hashes"),
+        ("pip 22.2 from /x (python 3.10)", None, None),
+        ("pip 25.3 from /x (python 3.13)", None, None),
+    ],
+)
+def test_an_old_pip_is_replaced_by_a_known_one(
+    dev: ModuleType, tree: Path, venv: Path, monkeypatch: pytest.MonkeyPatch,
+    version: str, wheel: bytes | None, said: str | None,
+) -> None:  # fmt: skip
+    name = "pip-9-py3-none-any.whl"
+    digest = hashlib.sha256(b"good").hexdigest()
+    (tree / "constraints.txt").write_text("pip==9\n")
+    (tree / "hashes.txt").write_text(f"{digest}  {name}\n")
+    asked: list[list[str]] = []
+
+    def run_pip(command: list[str]) -> tuple[int, str]:
+        asked.append(command)
+        if "download" in command:
+            assert wheel is not None
+            Path(command[command.index("-d") + 1], name).write_bytes(wheel)
+        return 0, ""
+
+    monkeypatch.setattr(dev, "ROOT", tree)
+    monkeypatch.setattr(dev, "VENV", venv)
+    monkeypatch.setattr(dev, "run_pip", run_pip)
+    monkeypatch.setattr(
+        dev.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, version, "")
+    )
+    if said is None:
+        dev.renew_pip()
+        assert ["install" in one for one in asked] == ([] if wheel is None else [False, True])
+    else:
+        with pytest.raises(dev.SetupError, match=said):
+            dev.renew_pip()
+        assert not any("install" in one for one in asked)
 
 
 def test_a_file_of_another_checksum_is_never_used(

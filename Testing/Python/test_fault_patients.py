@@ -312,6 +312,36 @@ def test_gas_is_no_lung_and_emphysema_is() -> None:
     np.testing.assert_array_equal(given(lungs, hu), np.where(lungs == LEFT, 0, lungs))
 
 
+@pytest.mark.parametrize(("gas", "rest"), [(0.6, -700), (0.55, -935)])
+def test_a_thin_lung_with_tissue_in_it_is_no_gas(gas: float, rest: int) -> None:
+    """A large pneumothorax with the collapsed lung in it; emphysema on a scanner that reads low."""
+    lungs, hu = two_boxes()
+    thin = np.random.default_rng(1).random(hu.shape) < gas
+    hu[lungs == LEFT] = np.where(thin, -985, rest)[lungs == LEFT]
+    np.testing.assert_array_equal(given(lungs, hu), lungs)
+
+
+@pytest.mark.parametrize("noise", [0, 60])
+def test_gas_is_no_lung_in_noise_either(noise: int) -> None:
+    lungs, hu = two_boxes()
+    grain = np.random.default_rng(1).normal(-1000, noise, hu.shape)
+    hu[lungs == LEFT] = np.maximum(grain, -1024)[lungs == LEFT]
+    np.testing.assert_array_equal(given(lungs, hu), np.where(lungs == LEFT, 0, lungs))
+
+
+def test_slices_far_apart_are_neighbours_all_the_same() -> None:
+    """Lung above and below a white slice is of one chest; slices may lie further apart than that
+    chests would."""
+    from test_lungs import predictions
+
+    labels = np.zeros((3, 60, 80), np.uint8)
+    labels[0, 15:30, 10:30], labels[1, 31:50, 10:30], labels[:, 15:45, 50:70] = RIGHT, RIGHT, LEFT
+    labels[1:, 15:45, 50:70] = 0
+    hu = np.where(labels != 0, -850, 40).astype(np.int16)
+    found = lungs_from_predictions(predictions(labels), labels.shape, (3.0, 3.0, 55.0), hu=hu)
+    np.testing.assert_array_equal(found.array, labels)
+
+
 def test_gas_beside_the_lungs_is_said() -> None:
     from test_lungs import predictions
 
@@ -345,6 +375,22 @@ def test_the_frame_is_the_whole_one_unless_far_larger_than_the_body() -> None:
         assert 340 < (part.stop - part.start) * SPACING[0] < 450
     empty = np.full((4, 40, 50), -1000, np.int16)
     assert body_window(empty, SPACING) == (slice(0, 40), slice(0, 50))
+
+
+@pytest.mark.parametrize("wall", [6, 8, 10])
+@pytest.mark.parametrize("table", [False, True])
+def test_the_frame_holds_lungs_behind_a_thin_wall(wall: int, table: bool) -> None:
+    """Slices of a chest without shoulders or belly, whose wall is no thicker than a table's."""
+    y, x = np.mgrid[:256, :256] * 1.6 - 204.0
+    body = (x / 150) ** 2 + (y / 95) ** 2 < 1
+    inner = (x / (150 - wall)) ** 2 + (y / (95 - wall)) ** 2 < 1
+    lung = inner & (abs(x) > 40)
+    plane = np.where(lung, -850, np.where(body, 40, -1000)).astype(np.int16)
+    if table:
+        plane[(y > 97) & (y < 137)] = 0
+        plane[(y > 103) & (y < 131) & (abs(x) < 195)] = -900
+    rows, columns = body_window(np.stack([plane] * 3), (1.6, 1.6, 5.0))
+    assert lung[rows, columns].sum() == lung.sum()
 
 
 # --- real chests --------------------------------------------------------------------------------
