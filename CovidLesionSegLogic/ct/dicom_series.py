@@ -108,7 +108,10 @@ def choose_series(
             f"{' ...' if len(ranked) > 6 else ''}. Ask for another by its UID (--series UID).",
         )
     if others and len({fs[0].study_uid for fs in [frames, *others]}) > 1:
-        warnings += ("The CT series in this folder belong to different studies.",)
+        warnings += (
+            "The CT series in this folder belong to different studies, perhaps of different "
+            "patients: check which one was read, or give the folder of one study.",
+        )
     return usable, warnings + _notes(frames)
 
 
@@ -120,6 +123,11 @@ def _notes(frames: list[FrameHeader]) -> tuple[str, ...]:
         notes.append(
             f"{len(frames) - len(usable)} localiser, derived or captured image(s) within the "
             "series were left out."
+        )
+    if part := _other_body_part(usable):
+        notes.append(
+            f"The header says that the series shows another part of the body ({part}): check that "
+            "it is a chest CT."
         )
     if usable[0].is_derived:
         notes.append("The series is marked as derived (reformatted or post-processed).")

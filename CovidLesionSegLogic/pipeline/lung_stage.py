@@ -92,10 +92,14 @@ def find_lungs(
             kept or KeptLungs(),
         )
     if not stage.mask.any():
-        where = options.lungs or ct.source.get("path") or ct.name
+        if options.lungs is not None:
+            raise InputError(
+                f"The lung mask {options.lungs} marks no voxel of the CT: give the mask that was "
+                "made for this CT, or leave out --lungs."
+            )
         raise InputError(
-            f"No lungs were found in {where}; check that it is a chest CT in HU, or give a mask "
-            "with --lungs."
+            f"No lungs were found in {ct.source.get('path') or ct.name}; check that it is a chest "
+            "CT in HU, or give a mask with --lungs."
         )
     return stage
 

@@ -379,13 +379,17 @@ def test_report_and_worker_need_no_network(line: Line) -> None:
     assert (out / "scan_report.html").is_file()
     (line.folder / "alone-exchange").mkdir()
     asked = line.folder / "asked"
-    options = {"model": "tiny", "device": "cpu"}
-    requests = [{"do": "devices", "id": 1}, {"do": "prepare", "id": 2, "options": options}]
-    asked.write_text("".join(json.dumps(one) + "\n" for one in [*requests, {"do": "exit"}]))
+    os.mkfifo(asked)
     exchange = line.folder / "alone-exchange"
-    ended = line.run("worker", "--exchange", exchange, faults=faults, stdin=str(asked))
-    assert ended.code == DONE, ended
-    assert ended.out.count('"event": "done"') == len(requests)
+    run = line.start("worker", "--exchange", exchange, faults=faults, stdin=str(asked))
+    with asked.open("w", encoding="utf-8") as requests:  # its end would end the worker's work
+        options = {"model": "tiny", "device": "cpu"}
+        for one in ({"do": "devices", "id": 1}, {"do": "prepare", "id": 2, "options": options}):
+            requests.write(json.dumps(one) + "\n")
+            requests.flush()
+            run.wait_for_text(f'{{"event": "done", "id": {one["id"]}')
+        requests.write('{"do": "exit"}\n')
+    assert run.wait().code == DONE
     assert not report.exists(), report.read_text()
 
 

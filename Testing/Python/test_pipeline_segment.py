@@ -176,7 +176,9 @@ def test_lung_mask_with_sides_exchanged_is_corrected(phantom, card, tmp_path):
 
 def test_no_lungs_is_refused_with_a_way_to_mend_it(phantom, card, tmp_path):
     path = write_image(phantom.lungs * 0, phantom.ct, tmp_path / "none.nii.gz")
-    with pytest.raises(InputError, match=r"No lungs were found in .*none\.nii\.gz.*--lungs"):
+    with pytest.raises(
+        InputError, match=r"^The lung mask .*none\.nii\.gz marks no voxel .*--lungs"
+    ):
         run(phantom, path)
 
 
