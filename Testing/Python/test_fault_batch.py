@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import any_json
 import batch_case
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -148,23 +149,7 @@ def test_a_record_that_is_no_file(tmp_path: Path, kind: str) -> None:
     assert read_record(path.parent) is None
 
 
-VALUES = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20),
-        st.sampled_from([10**400, -1, 1e308, "\x1b[31m", "../x", "=1+1", "<script>", "\u202ex"]),
-    ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=6,
-)  # fmt: skip
-
-
-def places(data: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a record."""
-    found = [before] if before else []
-    if isinstance(data, (dict, list)):
-        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
-            found += places(value, (*before, key))
-    return found
+VALUES = any_json.values("=1+1", "<script>", "\u202ex")
 
 
 @many
@@ -175,11 +160,8 @@ def test_any_value_in_any_place_of_a_record(
     """None, or a record whose summary can be written."""
     root = tmp_path_factory.mktemp("r")
     changed = copy.deepcopy(record().to_dict())
-    where = data.draw(st.sampled_from(places(changed)))
-    inner = changed
-    for key in where[:-1]:
-        inner = inner[key]
-    inner[where[-1]] = data.draw(VALUES)
+    where = data.draw(st.sampled_from(any_json.places(changed)))
+    any_json.put(changed, where, data.draw(VALUES))
     found = read_record(place(root, json.dumps(changed)))
     if found is None:
         return

@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import any_json
 import pytest
 import tiny_model
 import torch
@@ -143,23 +144,7 @@ def test_values_of_a_card_that_cannot_be(
     refused(path)
 
 
-VALUES = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20),
-        st.sampled_from([10**400, -1, 0, 2**31, 1e308, "\x1b[31m", "../x", "lungs", "lesion"]),
-    ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=6,
-)  # fmt: skip
-
-
-def places(data: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a card."""
-    found = [before] if before else []
-    if isinstance(data, (dict, list)):
-        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
-            found += places(value, (*before, key))
-    return found
+VALUES = any_json.values(0, 2**31, "lungs", "lesion")
 
 
 @many
@@ -174,7 +159,7 @@ def test_any_value_in_any_place_of_a_card(
         told = json.loads(json.dumps(told))
         told["classes"][0]["terminology"] = {"type": {"scheme": "a", "value": "b", "meaning": "c"}}
         changed = copy.deepcopy(told)
-        place = data.draw(st.sampled_from(places(told)))
+        place = data.draw(st.sampled_from(any_json.places(told)))
         inner = changed
         for key in place[:-1]:
             inner = inner[key]
