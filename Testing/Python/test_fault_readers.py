@@ -274,7 +274,7 @@ def test_nrrd_headers_that_are_no_ct(tmp_path: Path, old: bytes, new: bytes) -> 
         (b"DimSize = 36 40 4", b"DimSize = -36 -40 4"),
         (b"ElementType = MET_SHORT", b"ElementType = MET_SHORT\nElementNumberOfChannels = x"),
         (b"ElementType = MET_SHORT", b"ElementType = " + b"MET_" * 20000),
-        (b"ElementSpacing = ", b"ElementSpacing = -"),
+        (b"ElementSpacing = ", b"ElementSpacing = 1e-9 "),
         (b"ElementSpacing = ", b"ElementSpacing = 0 0 0 "),
     ],
 )
