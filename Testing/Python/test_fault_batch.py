@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import batch_case
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sentences import UNCLEAN, checked
 
 from CovidLesionSegLogic.batch.case_table import read_cases
 from CovidLesionSegLogic.batch.checksums import Inputs
@@ -33,21 +33,12 @@ from CovidLesionSegLogic.errors import InputError, RequestError
 from CovidLesionSegLogic.outputs.names import file_stem
 
 links = pytest.mark.skipif(os.name == "nt", reason="needs links and pipes")
-UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e]")
 many = settings(
     max_examples=150,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-
-
-def checked(error: Exception) -> str:
-    message = str(error)
-    assert message.endswith(".")
-    assert UNCLEAN.search(message) is None
-    assert len(message) <= 2000
-    return message
 
 
 def record(name: str = "a", **changes: Any) -> Record:

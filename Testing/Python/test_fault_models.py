@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import json
 import os
-import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
+from sentences import checked
 
 from CovidLesionSegLogic.cli.models import describe
 from CovidLesionSegLogic.errors import InputError
@@ -39,20 +39,11 @@ many = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e]")
 
 
 @pytest.fixture
 def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelCard:
     return tiny_model.install(tmp_path, monkeypatch)
-
-
-def checked(error: Exception) -> str:
-    message = str(error)
-    assert message.endswith(".")
-    assert UNCLEAN.search(message) is None
-    assert len(message) <= 2000
-    return message
 
 
 def refused(path: Path) -> str:
