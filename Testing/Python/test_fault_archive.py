@@ -41,7 +41,7 @@ SECRET = Credentials(user="reader", password=PASSWORD)
 STUDY, SERIES = "1.2.840.1", "1.2.840.1.1"
 WAITS = (0.001,)
 LISTED = RemoteSeries(SERIES, "CT", "", "", None, None)
-NAMES = ("Adams", PASSWORD, SECRET.header()[6:], "<script", "4711")
+NAMES = ("Adams", PASSWORD, SECRET.header()[6:], "<script", "Q4711Q")
 DEEP = b'[{"0020000D":' + b"[" * 200_000
 UNCLEAN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e]")
 hostile = settings(
@@ -107,7 +107,7 @@ def found(answer: Answer, **more: Any) -> str:
             serving(lambda *_: answer) as server,
             Archive(server.url, SECRET, waits=WAITS, page=3) as archive,
         ):
-            archive.find(query=["PatientID=4711"], **more)
+            archive.find(query=["PatientID=Q4711Q"], **more)
     except (InputError, RequestError) as error:
         return checked(error)
     return ""
@@ -567,5 +567,5 @@ def test_refusals_to_store_are_sentences(
     image: Path, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failures, "LONGEST_WAIT", 0.01)
-    page = b"<html><script>alert('Adams^Anna 4711')</script></html>"
+    page = b"<html><script>alert('Adams^Anna Q4711Q')</script></html>"
     assert stored(image, Answer(page, status, {"Retry-After": "120"}), listed=True)
